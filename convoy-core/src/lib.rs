@@ -1,0 +1,26 @@
+//! The semantics of convoy: messages that share a session id are handled in order, one at a time, by one holder; sessions in parallel.
+//!
+//! Programs use the facade, `convoy`, which re-exports this crate. Backends implement [`backend`]; what decides is [`engine`], which knows no
+//! clock, no I/O and no runtime.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod backend;
+pub mod engine;
+mod error;
+mod guarantee;
+mod message;
+mod position;
+pub mod producer;
+mod session;
+mod time;
+mod topology;
+
+pub use error::{Error, ErrorKind, Outcome, Result, Scope};
+pub use guarantee::{Claim, Guarantee, Guarantees, Support};
+pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, ProducerId, Redelivered, Stamp};
+pub use position::{Fence, Position};
+pub use session::{IntoSessionId, SessionId};
+pub use time::Moment;
+pub use topology::{ChannelSpec, Finding, Severity, Topology};
