@@ -13,6 +13,8 @@ mod guarantee;
 mod message;
 mod position;
 pub mod producer;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 mod session;
 mod time;
 mod topology;
