@@ -31,7 +31,9 @@ pub fn instant(at: Moment) -> Instant {
 }
 
 fn moment(origin: std::time::Instant, at: std::time::Instant) -> Moment {
-    Moment::ORIGIN + (HEAD_START + at.saturating_duration_since(origin))
+    // A paused clock may stand a little before the first reading of the real one.
+    let after = HEAD_START + at.saturating_duration_since(origin);
+    Moment::ORIGIN + after.saturating_sub(origin.saturating_duration_since(at))
 }
 
 #[cfg(test)]
