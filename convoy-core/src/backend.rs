@@ -1,19 +1,22 @@
 //! What a backend implements: one vocabulary of events and commands for every shape of broker.
 //!
 //! # The rules a backend keeps
-//! 1. **One grant, one number.** Every winning of a lock gets a [`Grant`] with an epoch never used before in this source. Nothing is
-//!    reported under a grant before its [`Event::Granted`] or after its [`Event::Lost`].
-//! 2. **Order.** Messages of a session are delivered in the broker's order, under one grant with strictly growing positions, without a gap
-//!    that was not [`Event::Passed`]. The first one after a grant is the first that is not settled, as far as the broker knows.
-//! 3. **Evidence.** [`Event::Proved`] is sent only for a request that was answered, that would have failed had the right been gone, and
-//!    `asked_at` is when it was *sent*. `valid_for` is the least time for which the broker will not give the right away, counted from there.
-//! 4. **Every command is answered**, or its grant is lost: [`Command::Settle`] by [`Event::Settled`], [`Command::SetAside`] by
-//!    [`Event::SetAside`]. `Ok` means that the broker is known to have it; `Unknown` that it may; `Refused` that it did not and that the right is gone.
+//! 1. **One grant, one number.** Every winning of a lock gets a [`Grant`] with an epoch higher than any before in this source. Nothing is
+//!    reported under a grant before its [`Event::Granted`] or after its [`Event::Lost`]; whatever interrupts a right ends its grant.
+//! 2. **Order.** Messages of a session are delivered in the broker's order, under one grant with strictly growing positions (of one generation). A hole
+//!    between two of them is complete; holes behind the last one are told by [`Event::Passed`]. The first one after a grant is the first that is not settled, as far as the broker knows.
+//! 3. **Evidence.** [`Event::Proved`] is sent only for a request that was answered, that would have failed had the right been gone, for grants held when it was sent;
+//!    `asked_at` is when it was *sent*. `valid_for` is the least time for which the broker will not give the right away, counted from there. It may come unasked.
+//!    [`Command::Renew`] may end in nothing while the right stands: the engine asks again.
+//! 4. **Settlements are answered**, or their grant is lost: [`Command::Settle`] by [`Event::Settled`], [`Command::SetAside`] by
+//!    [`Event::SetAside`]; see [`Answer`]. Except for [`SettleStyle::Each`] there is one out at a time of a grant.
 //! 5. **Nothing comes back by itself.** A backend never retries, requeues, reorders or drops a message, and never settles what it was not told to.
-//! 6. **Release ends it at the broker at once, surrender too**: after [`Command::Release`] or [`Command::Surrender`] the right is given back there, and what was unsettled is offered again in order,
-//!    under a later grant, here or elsewhere. Neither is answered. What the source had buffered of that grant is thrown away.
-//! 7. **Nobody waits for ever.** [`Source::submit`] does not wait at all; [`Source::next`] returns when the connection fails; every request to the broker has a limit.
-//! 8. **Sends.** A [`Run`] lands whole or not at all, and in the order of `submit` within a session; the outcome of each is reported once.
+//! 6. **Release and surrender are the last word** on a grant; neither is answered. The right is given back at the broker (at once where the broker can, at the latest
+//!    at [`Source::close`]), what was unsettled is offered again in order under a later grant, here or elsewhere, and what the source had buffered is thrown away.
+//!    A surrender does not wait for a broker that may be frozen.
+//! 7. **Nobody waits for ever.** [`Source::submit`] does not wait at all; [`Source::next`] is called all the time, so that answers are never behind messages that nobody takes; every request to the broker has a limit.
+//! 8. **Sends.** A [`Run`] lands whole or not at all, and in the order of `submit` within a session; the outcome of each is reported once. A sink whose client library takes no
+//!    more for the moment keeps the rest itself, in order: that is no failure.
 //!
 //! The conformance suite (`convoy-conformance`) checks each of them against a backend of yours.
 
@@ -26,7 +29,8 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::guarantee::Guarantees;
-use crate::message::{Content, Inbound};
+pub use crate::lease_cell::LeaseCell;
+use crate::message::{Content, Inbound, MessageId, ProducerId};
 use crate::position::Position;
 use crate::session::SessionId;
 use crate::time::Moment;
@@ -104,10 +108,12 @@ pub struct Ticket(pub u64);
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// The broker is known to have it.
+    /// The broker is known to have it, as durably as the backend's guarantees say.
     Ok,
     /// The broker refused: the right is gone (settle), or the store does not take it (set aside).
     Refused,
+    /// It certainly did not happen, and the right stands: it may be asked for again.
+    NotApplied,
     /// It left, and no answer will come: it may have been applied.
     Unknown,
 }
@@ -152,10 +158,10 @@ pub enum Event {
         place: Place,
         /// Everything below is settled; the first delivery is at or after it.
         start: Position,
-        /// When the broker was asked for it.
-        asked_at: Moment,
         /// What is known of the holder before.
         recovered: Recovered,
+        /// Its deadline. The backend keeps a clone and ends it the moment it sees the right end, before it says so.
+        lease: Arc<LeaseCell>,
     },
     /// A message.
     Delivered {
@@ -164,7 +170,7 @@ pub enum Event {
         /// The message.
         message: Inbound,
     },
-    /// Everything below `below` that was not delivered under this grant is complete (gaps in offsets).
+    /// Everything below `below` that was not delivered under this grant is complete: a hole behind the last delivery.
     Passed {
         /// The right.
         grant: Grant,
@@ -198,14 +204,14 @@ pub enum Event {
         /// How it ended.
         answer: Answer,
     },
-    /// The right ends at `until`; answered by [`Command::Release`] when all is settled, or at that time.
+    /// The right ends at `until`, the latest moment for [`Command::Release`]; it is released as soon as all is settled. It is not released under a handler that cannot be ended.
     Revoking {
         /// The right.
         grant: Grant,
         /// The latest time.
         until: Moment,
     },
-    /// The right is gone.
+    /// The right is gone; every request under it without an answer is unknown.
     Lost {
         /// The right.
         grant: Grant,
@@ -244,7 +250,7 @@ impl Event {
 pub struct Progress {
     /// Everything below is complete.
     pub watermark: u64,
-    /// One past the highest position that was delivered.
+    /// One past the highest position that was delivered or passed.
     pub end: u64,
     /// What is complete at or above the watermark, in the form that [`Limits::settle`] asks for.
     pub above: Above,
@@ -257,7 +263,7 @@ pub enum Above {
     Nothing,
     /// Positions completed since the settlement before, ascending ([`SettleStyle::Delta`]).
     Done(Vec<u64>),
-    /// Every session that has an incomplete message, with the first such position: what is below [`Progress::end`] is complete unless its
+    /// Every session that has an incomplete message below [`Progress::end`], with the first such position, ascending: what is below the end is complete unless its
     /// session is listed with a position at or below it ([`SettleStyle::Open`]).
     Open(Vec<(SessionId, u64)>),
 }
@@ -322,18 +328,20 @@ pub enum Command {
         /// Why.
         reason: Reason,
     },
-    /// Get evidence for the lease: answered by [`Event::Proved`], or the right is lost.
+    /// Get evidence for the lease.
     Renew {
         /// The right.
         grant: Grant,
     },
-    /// Stop or go on delivering from this place; what was sent meanwhile may still arrive.
+    /// Stop or go on delivering from this place. A new grant is read. What is on its way (a prefetch) still arrives.
     Read {
         /// The right.
         grant: Grant,
         /// Whether to deliver.
         on: bool,
     },
+    /// This consumer leaves: win no right any more, and do not join again what is released. May come more than once.
+    Leave,
     /// Give the right back; everything that can be settled is.
     Release {
         /// The right.
@@ -355,7 +363,10 @@ pub enum SettleStyle {
     /// A watermark, and single positions above it ([`Above::Done`]).
     Delta,
     /// A watermark, and which sessions are open above it ([`Above::Open`]).
-    Open,
+    Open {
+        /// The most sessions that can be listed. With more of them [`Progress::end`] is the first position that is not covered.
+        most: u32,
+    },
 }
 
 /// Which shape a broker has.
@@ -388,7 +399,7 @@ pub struct Limits {
     pub shape: Shape,
     /// How progress is recorded.
     pub settle: SettleStyle,
-    /// Settle when so many messages are done and not yet settled.
+    /// Settle when so many messages are done and not yet settled: at most half of what the broker hands out ahead. When nothing is left to do it is settled at once.
     pub settle_count: u32,
     /// Settle when the oldest message that is done and not yet settled is so old.
     pub settle_interval: Duration,
@@ -398,6 +409,11 @@ pub struct Limits {
     pub set_aside_settles: bool,
     /// Taken off the validity of every piece of evidence.
     pub margin: Duration,
+    /// How long after its deadline a right is kept, without starting anything, for evidence that may still come; then it is surrendered. For brokers
+    /// that hold back every answer for a while though nothing is lost.
+    pub surrender_after: Duration,
+    /// How long a session without work is worth keeping although others may be waiting: what it costs to accept one.
+    pub accept_cost: Duration,
     /// What makes a fence.
     pub fence: FenceKind,
     /// The largest message, in bytes as [`Content::size`] counts.
@@ -416,6 +432,8 @@ impl Limits {
             later_settle_covers: true,
             set_aside_settles: false,
             margin: Duration::from_millis(500),
+            surrender_after: Duration::ZERO,
+            accept_cost: Duration::ZERO,
             fence: FenceKind::Position,
             max_message: usize::MAX,
         }
@@ -457,6 +475,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Takes all commands, in order. Never waits: it is called from any thread, under the lock of the engine's shard.
     fn submit(&self, commands: &mut Vec<Command>);
 
+    /// Where the messages of a session are delivered here. For lanes, what the pinned hash says.
+    fn place(&self, session: &SessionId) -> Place {
+        Place::Session(session.clone())
+    }
+
     /// Whether the source is connected and able to win a right, for readiness.
     fn is_ready(&self) -> bool {
         true
@@ -467,7 +490,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Ends everything by `until`: rights that were not released run out by themselves. Idempotent. A pending [`next`](Source::next) returns.
+    /// Ends everything by `until`: rights that were not released run out by themselves. Idempotent. [`next`](Source::next) gives what is left, then
+    /// [`Closed`](crate::ErrorKind::Closed).
     ///
     /// # Errors
     /// When the broker could not be told in time.
@@ -499,6 +523,8 @@ pub struct Run {
     pub session: SessionId,
     /// The messages, in order.
     pub messages: Vec<Arc<Content>>,
+    /// When its sender stops waiting. What has not left by then must not leave any more.
+    pub until: Moment,
 }
 
 /// How a run ended.
@@ -508,6 +534,18 @@ pub struct Sent {
     pub ticket: Ticket,
     /// The position of the last of its messages, where the broker tells it; or why not, and whether it may have landed.
     pub outcome: Result<Option<Position>>,
+}
+
+/// What became of a run whose outcome was unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// It landed.
+    Landed,
+    /// It did not land, and cannot any more.
+    Never,
+    /// That cannot be told.
+    Unknown,
 }
 
 /// A producer's side of a broker.
@@ -542,13 +580,13 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// Must be cancel safe.
     async fn next(&self, into: &mut Vec<Sent>) -> Result<()>;
 
-    /// Makes sure, where the broker allows it, that the run whose outcome is unknown cannot land any more, and says whether that is certain.
+    /// Makes sure, where the broker allows it, that the run whose outcome is unknown cannot land any more, and says what became of it.
     ///
     /// # Errors
     /// When the broker could not be asked.
-    async fn settle_unknown(&self, ticket: Ticket, until: Moment) -> Result<bool> {
+    async fn fate(&self, ticket: Ticket, until: Moment) -> Result<Fate> {
         let _ = (ticket, until);
-        Ok(false)
+        Ok(Fate::Unknown)
     }
 
     /// Ends it by `until`, after what is out was answered.
@@ -556,6 +594,18 @@ pub trait Sink: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the broker could not be told in time.
     async fn close(&self, until: Moment) -> Result<()>;
+}
+
+/// Where a copy in a store came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The broker's position.
+    Position(Position),
+    /// A producer's own sequence, where the broker has no position.
+    Producer(ProducerId, u64),
+    /// Only the message's id is known.
+    Message(MessageId),
 }
 
 /// A message in a dead-letter store.
@@ -566,8 +616,8 @@ pub struct DeadLetter {
     pub at: u64,
     /// Its session.
     pub session: SessionId,
-    /// Where it came from.
-    pub origin: Position,
+    /// Where it came from. Two copies of one origin are copies of one message; the first counts.
+    pub origin: Origin,
     /// Why it is here.
     pub code: String,
     /// The last error, as text.
@@ -583,11 +633,11 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// A dead letter as a store holds it.
     #[must_use]
-    pub fn new(at: u64, message: &Inbound, reason: &Reason, since: SystemTime) -> Self {
+    pub fn new(at: u64, origin: Origin, message: &Inbound, reason: &Reason, since: SystemTime) -> Self {
         Self {
             at,
             session: message.session.clone(),
-            origin: message.position,
+            origin,
             code: reason.code.to_owned(),
             detail: reason.detail.clone(),
             attempts: reason.attempts,

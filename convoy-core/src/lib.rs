@@ -10,7 +10,9 @@ pub mod backend;
 pub mod engine;
 mod error;
 mod guarantee;
+mod lease_cell;
 mod message;
+mod policy;
 mod position;
 pub mod producer;
 #[cfg(feature = "runtime")]
@@ -22,6 +24,7 @@ mod topology;
 pub use error::{Error, ErrorKind, Outcome, Result, Scope};
 pub use guarantee::{Claim, Guarantee, Guarantees, Support};
 pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, ProducerId, Redelivered, Stamp};
+pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
 pub use position::{Fence, Position};
 pub use session::{IntoSessionId, SessionId};
 pub use time::Moment;

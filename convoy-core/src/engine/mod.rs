@@ -1,1 +1,286 @@
-//! The engine.
+//! The engine: what decides. A state machine without a clock, I/O, a runtime or randomness.
+//!
+//! It is told events of a broker, ends of handlers and the time ([`Engine::handle`]), and is asked for the next message to handle ([`Engine::start`]). What it
+//! wants done piles up as [`Command`]s for the broker and [`Notice`]s for whoever drives it. The driver of this crate and the
+//! simulation of the conformance suite run the same engine.
+//!
+//! Split by concern: `dispatch` (which session's message starts), `lease` (grants, evidence, expiry), `settle` (what is done and recorded),
+//! `retry` (what follows a failure), `bounds` (how much is buffered), `claims` (sessions held by a pull loop) and `drain` (leaving).
+
+mod bounds;
+mod bugs;
+mod claims;
+mod dispatch;
+mod drain;
+mod input;
+mod lease;
+mod retry;
+mod settle;
+mod state;
+mod timers;
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use slab::Slab;
+
+pub use self::bugs::Bug;
+pub use self::claims::{ClaimId, Next, NotClaimed};
+pub use self::input::{CancelWhy, Config, End, EndKind, How, Input, Note, Notice, RunId, Start, Then};
+
+use self::state::{GrantState, Node, RunList, RunState, SessionState};
+use self::timers::Timers;
+use crate::backend::{Command, Event, Grant, Limits, Place};
+use crate::session::SessionId;
+use crate::time::Moment;
+
+/// The state machine of one shard of a consumer.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    limits: Limits,
+    mode: Mode,
+    grants: Slab<GrantState>,
+    by_epoch: HashMap<u64, usize, FixedState>,
+    by_place: HashMap<Place, usize, FixedState>,
+    highest_epoch: Option<u64>,
+    sessions: Slab<SessionState>,
+    by_session: HashMap<SessionId, usize, FixedState>,
+    nodes: Slab<Node>,
+    runs: Slab<RunState>,
+    run_list: RunList,
+    claims: Slab<claims::Claim>,
+    ready: VecDeque<usize>,
+    timers: Timers,
+    idle: VecDeque<Grant>,
+    pressure: bool,
+    serial: u64,
+    messages: usize,
+    bytes: usize,
+    /// Whether the bound of the whole is met.
+    full: bool,
+    commands: Vec<Command>,
+    notices: Vec<Notice>,
+    notes: Vec<Note>,
+    rings: Vec<VecDeque<state::Entry>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Running,
+    Paused,
+    /// A handler asked to stop: nothing starts until the driver drains.
+    Stopped,
+    Draining {
+        until: Moment,
+        over: bool,
+    },
+}
+
+/// What an engine holds, as numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Rights held.
+    pub grants: usize,
+    /// Sessions known: with messages, a handler, or settlements under way.
+    pub sessions: usize,
+    /// Sessions with a message ready to start.
+    pub ready: usize,
+    /// Handlers running.
+    pub running: usize,
+    /// Messages buffered, those of running handlers included.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl Engine {
+    /// An engine with these policies over a source with these limits.
+    #[must_use]
+    pub fn new(config: Config, limits: Limits) -> Self {
+        let hasher = FixedState::with_seed(config.hash_seed);
+        Self {
+            limits,
+            mode: Mode::Running,
+            grants: Slab::new(),
+            by_epoch: HashMap::with_hasher(hasher.clone()),
+            by_place: HashMap::with_hasher(hasher.clone()),
+            highest_epoch: None,
+            sessions: Slab::new(),
+            by_session: HashMap::with_hasher(hasher),
+            nodes: Slab::new(),
+            runs: Slab::new(),
+            run_list: RunList::default(),
+            claims: Slab::new(),
+            ready: VecDeque::new(),
+            timers: Timers::default(),
+            idle: VecDeque::new(),
+            pressure: false,
+            serial: 0,
+            messages: 0,
+            bytes: 0,
+            full: false,
+            commands: Vec::new(),
+            notices: Vec::new(),
+            notes: Vec::new(),
+            rings: Vec::new(),
+            config,
+        }
+    }
+
+    /// Takes one input. What follows from it is in [`commands`](Self::commands), [`notices`](Self::notices) and [`notes`](Self::notes).
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Event(event) => self.on_event(now, event),
+            Input::Ended { run, end, jitter } => {
+                self.ended(now, run, end, jitter);
+            }
+            Input::Tick => self.tick(now),
+            Input::Pause if self.mode == Mode::Running => self.mode = Mode::Paused,
+            Input::Resume if self.mode == Mode::Paused => self.mode = Mode::Running,
+            Input::Pause | Input::Resume => {}
+            Input::Drain { until } => self.drain(now, until),
+            Input::Pressure(on) => self.set_pressure(now, on),
+        }
+    }
+
+    fn on_event(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::Granted { grant, place, start, lease, .. } => self.granted(now, grant, place, start, lease),
+            Event::Delivered { grant, message } => self.delivered(now, grant, message),
+            Event::Passed { grant, below } => self.passed(now, grant, below),
+            Event::Proved { grant, asked_at, valid_for } => self.proved(now, grant, asked_at, valid_for),
+            Event::Settled { grant, ticket, answer } => self.settled(now, grant, ticket, answer),
+            Event::SetAside { grant, position, answer } => self.set_aside_answered(now, grant, position, answer),
+            Event::Revoking { grant, until } => self.revoking(now, grant, until),
+            Event::Lost { grant, why } => {
+                if let Some(gi) = self.live(grant) {
+                    self.lose(now, gi, why);
+                }
+            }
+            Event::Denied { session, error } => self.notices.push(Notice::Denied { session, error }),
+        }
+    }
+
+    /// The one place where an old grant is told from a live one: what comes under another is dropped here.
+    fn live(&self, grant: Grant) -> Option<usize> {
+        self.by_epoch.get(&grant.epoch()).copied()
+    }
+
+    /// When [`Input::Tick`] is wanted next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let timeout = match self.config.handler_timeout {
+            Some(timeout) => self.run_list.oldest().and_then(|r| self.runs.get(r)).map(|run| run.started + timeout),
+            None => None,
+        };
+        let drain = match self.mode {
+            Mode::Draining { until, over: false } => Some(until),
+            _ => None,
+        };
+        [timeout, drain, self.timers.next()].into_iter().flatten().min()
+    }
+
+    fn tick(&mut self, now: Moment) {
+        self.time_out_runs(now);
+        while let Some((at, timer)) = self.timers.pop(now) {
+            match timer {
+                timers::Timer::Grant { index, epoch } => {
+                    // One that was armed anew for an earlier time is out of date.
+                    if self.grants.get(index).is_some_and(|g| g.grant.epoch() == epoch && g.armed == at) {
+                        self.grants[index].armed = Moment::NEVER;
+                        self.check_grant(now, index);
+                    }
+                }
+                timers::Timer::Session { index, serial } => self.wake_session(now, index, serial),
+                timers::Timer::Run { index, serial } => self.drop_run(index, serial),
+            }
+        }
+        if let Mode::Draining { until, over: false } = self.mode
+            && now >= until
+        {
+            self.drain_is_over(now, until);
+        }
+    }
+
+    /// What is asked of the broker, in order; to be taken by whoever drives the engine.
+    pub fn commands(&mut self) -> &mut Vec<Command> {
+        &mut self.commands
+    }
+
+    /// What the driver must do or know; to be taken by it.
+    pub fn notices(&mut self) -> &mut Vec<Notice> {
+        &mut self.notices
+    }
+
+    /// What happened, for observers, when [`Config::observe`] is on.
+    pub fn notes(&mut self) -> &mut Vec<Note> {
+        &mut self.notes
+    }
+
+    /// Whether something may be ready to start.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.mode == Mode::Running && !self.ready.is_empty()
+    }
+
+    /// Whether a drain is finished: no right is held and no handler runs.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        matches!(self.mode, Mode::Draining { .. }) && self.grants.is_empty() && self.runs.is_empty()
+    }
+
+    /// What it holds, as numbers.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            grants: self.grants.len(),
+            sessions: self.sessions.len(),
+            ready: self.ready.len(),
+            running: self.runs.len(),
+            messages: self.messages,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Gives memory back that a burst of sessions had needed.
+    pub fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.sessions.shrink_to_fit();
+        self.grants.shrink_to_fit();
+        self.runs.shrink_to_fit();
+        self.by_session.shrink_to_fit();
+        self.by_place.shrink_to_fit();
+        self.by_epoch.shrink_to_fit();
+        self.ready.shrink_to_fit();
+        self.idle.shrink_to_fit();
+        self.timers.shrink();
+        self.rings.clear();
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn note(&mut self, note: impl FnOnce(&Self) -> Note) {
+        if self.config.observe {
+            let note = note(self);
+            self.notes.push(note);
+        }
+    }
+
+    /// Whether this defect is switched on: never, but in a build for the simulation.
+    #[cfg(feature = "seeded-bugs")]
+    fn bug(&self, bug: Bug) -> bool {
+        self.config.bug == Some(bug)
+    }
+
+    #[cfg(not(feature = "seeded-bugs"))]
+    #[allow(clippy::unused_self)]
+    const fn bug(&self, _: Bug) -> bool {
+        false
+    }
+}

@@ -1,0 +1,90 @@
+//! How much is buffered: of a session, of a place, in all. What meets a bound stops being read; nothing is dropped.
+
+use super::input::Note;
+use super::{Bug, Engine};
+use crate::backend::Command;
+
+impl Engine {
+    pub(super) fn count_in(&mut self, gi: usize, si: usize, size: usize) {
+        self.messages += 1;
+        self.bytes += size;
+        let g = &mut self.grants[gi];
+        g.messages += 1;
+        g.bytes += size;
+        let s = &mut self.sessions[si];
+        s.len += 1;
+        s.bytes += size;
+        if !s.full && self.config.bounds.session.is_met(s.len, s.bytes) {
+            s.full = true;
+            g.full_sessions += 1;
+        }
+    }
+
+    pub(super) fn count_out(&mut self, gi: usize, si: usize, size: usize) {
+        let less = |count: &mut usize, by: usize| *count = count.saturating_sub(by);
+        less(&mut self.messages, 1);
+        less(&mut self.bytes, size);
+        let g = &mut self.grants[gi];
+        less(&mut g.messages, 1);
+        less(&mut g.bytes, size);
+        let s = &mut self.sessions[si];
+        less(&mut s.len, 1);
+        less(&mut s.bytes, size);
+        if s.full && self.config.bounds.session.has_room(s.len, s.bytes) {
+            s.full = false;
+            less(&mut g.full_sessions, 1);
+        }
+        self.bound_total();
+    }
+
+    /// Stops reading a place that meets a bound, or goes on with one that has room again. `latest` is the session that got a message.
+    pub(super) fn bound_reading(&mut self, gi: usize, latest: Option<usize>) {
+        let bounds = &self.config.bounds;
+        if !self.full && bounds.total.is_met(self.messages, self.bytes) {
+            self.full = true;
+            return self.read_all(false, latest);
+        }
+        let g = &self.grants[gi];
+        let met = bounds.lane.is_met(g.messages, g.bytes) || g.full_sessions > 0;
+        let room = bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0;
+        if g.reading && (met || self.full) {
+            self.read(gi, false, latest);
+        } else if !g.reading && room && !self.full && !self.bug(Bug::ReadingStaysOff) {
+            self.read(gi, true, None);
+        }
+    }
+
+    /// Goes on reading when the whole has room again.
+    pub(super) fn bound_total(&mut self) {
+        if self.full && self.config.bounds.total.has_room(self.messages, self.bytes) {
+            self.full = false;
+            self.read_all(true, None);
+        }
+    }
+
+    fn read_all(&mut self, on: bool, latest: Option<usize>) {
+        let bounds = self.config.bounds;
+        let mut at = 0;
+        while at < self.grants.capacity() {
+            if let Some(g) = self.grants.get(at)
+                && g.reading != on
+                && (!on || (bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0))
+                && !(on && self.bug(Bug::ReadingStaysOff))
+            {
+                self.read(at, on, latest);
+            }
+            at += 1;
+        }
+    }
+
+    fn read(&mut self, gi: usize, on: bool, hottest: Option<usize>) {
+        let g = &mut self.grants[gi];
+        g.reading = on;
+        self.commands.push(Command::Read { grant: g.grant, on });
+        self.note(|e| {
+            let g = &e.grants[gi];
+            let hottest = hottest.and_then(|si| e.sessions.get(si)).map(|s| s.id.clone());
+            Note::Reading { grant: g.grant, place: g.place.clone(), on, hottest }
+        });
+    }
+}

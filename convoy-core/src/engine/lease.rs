@@ -1,0 +1,358 @@
+//! Grants: evidence, deadlines, expiry, loss, and telling handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::input::{CancelWhy, Note, Notice, RunId};
+use super::state::{GrantState, Step};
+use super::timers::Timer;
+use super::{Bug, Engine, Mode};
+use crate::backend::{Command, Grant, LeaseCell, Loss, Place, Shape};
+use crate::position::Position;
+use crate::time::Moment;
+
+/// A renewal without an answer is asked for again after this.
+const RENEW_AGAIN: Duration = Duration::from_millis(500);
+
+/// How many emptied rings are kept for the next grants.
+const SPARE_RINGS: usize = 64;
+
+impl Engine {
+    pub(super) fn granted(&mut self, now: Moment, grant: Grant, place: Place, start: Position, lease: Arc<LeaseCell>) {
+        if self.highest_epoch.is_some_and(|highest| grant.epoch() <= highest) {
+            return;
+        }
+        self.highest_epoch = Some(grant.epoch());
+        if let Some(old) = self.by_place.get(&place).copied() {
+            self.lose(now, old, Loss::Revoked);
+        }
+        if matches!(self.mode, Mode::Draining { .. }) {
+            self.commands.push(Command::Release { grant });
+            return;
+        }
+        self.note(|_| Note::Granted { grant, place: place.clone() });
+        let gi = self.grants.insert(GrantState {
+            grant,
+            place: place.clone(),
+            cell: lease,
+            granted_at: now,
+            deadline: None,
+            suspended: false,
+            renew_at: now + RENEW_AGAIN,
+            renew_again: RENEW_AGAIN,
+            generation: start.generation,
+            next_position: start.value,
+            end: start.value,
+            ring: self.rings.pop().unwrap_or_default(),
+            base: 0,
+            messages: 0,
+            bytes: 0,
+            full_sessions: 0,
+            reading: true,
+            running: 0,
+            asides: 0,
+            untold: 0,
+            untold_since: Moment::NEVER,
+            passed: false,
+            in_flight: 0,
+            settle_after: Moment::ORIGIN,
+            urgent: false,
+            leaving: None,
+            idle_since: None,
+            lapsing: false,
+            armed: Moment::NEVER,
+        });
+        self.by_epoch.insert(grant.epoch(), gi);
+        self.by_place.insert(place, gi);
+        self.commands.push(Command::Renew { grant });
+        self.bound_reading(gi, None);
+        self.arm(gi);
+    }
+
+    pub(super) fn proved(&mut self, now: Moment, grant: Grant, asked_at: Moment, valid_for: Duration) {
+        let Some(gi) = self.live(grant) else { return };
+        let margin = self.limits.margin;
+        let g = &mut self.grants[gi];
+        let old = asked_at < g.granted_at;
+        let from = if self.bug(Bug::DeadlineFromAnswer) { now } else { asked_at };
+        let deadline = (from + valid_for) - margin;
+        if (old && !self.bug(Bug::OldEvidence)) || deadline <= now {
+            return;
+        }
+        let g = &mut self.grants[gi];
+        let resumes = g.deadline.is_none_or(|d| now >= d);
+        if g.deadline.is_none_or(|d| deadline > d) {
+            g.deadline = Some(deadline);
+            g.suspended = false;
+            g.cell.set(deadline);
+            g.renew_at = asked_at + valid_for / 2;
+            g.renew_again = (valid_for / 16).max(Duration::from_millis(1));
+        }
+        self.note(|_| Note::Proved { grant, asked_at, deadline });
+        if resumes {
+            self.activate_all(gi);
+            self.note_idle(now, gi);
+        }
+        self.arm(gi);
+    }
+
+    /// Puts the sessions of a place in line that had to wait for its evidence.
+    fn activate_all(&mut self, gi: usize) {
+        for at in 0..self.grants[gi].ring.len() {
+            let si = self.grants[gi].ring[at].session;
+            if self.sessions[si].step == Step::Idle {
+                self.activate(si);
+            }
+        }
+        if let Place::Session(id) = &self.grants[gi].place
+            && let Some(claim) = self.by_session.get(id).and_then(|si| self.sessions[*si].claim)
+        {
+            self.wake_claim(claim);
+        }
+    }
+
+    /// Does what is due of a grant, and arms its timer for what is due next.
+    pub(super) fn check_grant(&mut self, now: Moment, gi: usize) {
+        let grant = self.grants[gi].grant;
+        let g = &self.grants[gi];
+        let gives_up_at = match g.deadline {
+            Some(deadline) => deadline + self.limits.surrender_after,
+            None => g.granted_at + self.config.prove_within,
+        };
+        if now >= gives_up_at && !self.bug(Bug::StartAfterExpiry) {
+            return self.surrender(now, gi, Loss::Expired);
+        }
+        if g.deadline.is_some_and(|deadline| now >= deadline) && !g.suspended {
+            self.grants[gi].suspended = true;
+            self.cancel_runs(now, gi, CancelWhy::Lost(Loss::Expired));
+        }
+        self.renew_if_due(now, gi);
+        self.leave_if_due(now, gi);
+        if self.live(grant).is_some() {
+            self.consider_settling(now, gi);
+        }
+        if self.live(grant).is_some() {
+            self.release_if_idle(now, gi);
+        }
+        if self.live(grant).is_some() {
+            self.arm(gi);
+        }
+    }
+
+    fn renew_if_due(&mut self, now: Moment, gi: usize) {
+        let skips = self.bug(Bug::RenewalStopsWhileRunning) && self.grants[gi].running > 0;
+        let g = &mut self.grants[gi];
+        if now < g.renew_at || g.lapsing {
+            return;
+        }
+        g.renew_at = now + g.renew_again;
+        if !skips {
+            self.commands.push(Command::Renew { grant: g.grant });
+        }
+    }
+
+    /// Arms the timer of a grant, if something is due before it fires anyway.
+    pub(super) fn arm(&mut self, gi: usize) {
+        let interval = self.limits.settle_interval;
+        let idle_release = self.idle_limit();
+        let g = &mut self.grants[gi];
+        let mut due = match g.deadline {
+            Some(deadline) if g.suspended => deadline + self.limits.surrender_after,
+            Some(deadline) => deadline,
+            None => g.granted_at + self.config.prove_within,
+        };
+        if !g.lapsing {
+            due = due.min(g.renew_at);
+        }
+        if let Some(leaving) = &g.leaving {
+            due = due.min(if leaving.cancelled { leaving.until } else { leaving.cancel_at });
+        }
+        if g.in_flight == 0 && (g.untold > 0 || g.passed) {
+            due = due.min((g.untold_since + interval).max(g.settle_after));
+        }
+        if let Some(since) = g.idle_since {
+            due = due.min(since + idle_release);
+        }
+        if due < g.armed {
+            g.armed = due;
+            self.timers.arm(due, Timer::Grant { index: gi, epoch: g.grant.epoch() });
+        }
+    }
+
+    fn idle_limit(&self) -> Duration {
+        match (self.limits.shape, self.pressure) {
+            (Shape::Sessions { .. }, true) => self.config.idle_under_pressure,
+            _ => self.config.idle_release,
+        }
+    }
+
+    /// Starts the clock of a session that has nothing to do, on a broker that locks sessions.
+    pub(super) fn note_idle(&mut self, now: Moment, gi: usize) {
+        let Shape::Sessions { .. } = self.limits.shape else { return };
+        let g = &mut self.grants[gi];
+        let idle = g.is_quiet() && g.is_told() && g.is_proved();
+        if !idle || g.idle_since.is_some() || self.is_claimed(gi) {
+            return;
+        }
+        let g = &mut self.grants[gi];
+        g.idle_since = Some(now);
+        if self.pressure && self.config.idle_under_pressure.is_zero() {
+            return self.release_if_idle(now, gi);
+        }
+        if self.idle.len() > 64 + 2 * self.grants.len() {
+            let (grants, by_epoch) = (&self.grants, &self.by_epoch);
+            self.idle.retain(|g| by_epoch.get(&g.epoch()).is_some_and(|gi| grants[*gi].idle_since.is_some()));
+        }
+        self.idle.push_back(self.grants[gi].grant);
+        self.arm(gi);
+    }
+
+    fn is_claimed(&self, gi: usize) -> bool {
+        match &self.grants[gi].place {
+            Place::Session(id) => self.by_session.get(id).is_some_and(|si| self.sessions[*si].claim.is_some()),
+            Place::Lane(_) => false,
+        }
+    }
+
+    fn release_if_idle(&mut self, now: Moment, gi: usize) {
+        let limit = self.idle_limit();
+        let g = &self.grants[gi];
+        if g.idle_since.is_some_and(|since| now >= since + limit) && g.is_quiet() && g.is_told() {
+            self.release(now, gi);
+        }
+    }
+
+    /// Under pressure idle sessions make room for others.
+    pub(super) fn set_pressure(&mut self, now: Moment, on: bool) {
+        self.pressure = on;
+        while on && let Some(grant) = self.idle.front().copied() {
+            if let Some(gi) = self.live(grant)
+                && let Some(since) = self.grants[gi].idle_since
+            {
+                if now < since + self.config.idle_under_pressure {
+                    break;
+                }
+                self.release_if_idle(now, gi);
+            }
+            self.idle.pop_front();
+        }
+    }
+
+    /// Ends a right here and at the broker: nobody may hold what this engine no longer trusts.
+    pub(super) fn surrender(&mut self, now: Moment, gi: usize, why: Loss) {
+        let grant = self.grants[gi].grant;
+        self.lose(now, gi, why);
+        if !self.bug(Bug::NoSurrender) {
+            self.commands.push(Command::Surrender { grant });
+        }
+    }
+
+    /// Gives a right back in good order.
+    pub(super) fn release(&mut self, now: Moment, gi: usize) {
+        let grant = self.grants[gi].grant;
+        self.commands.push(Command::Release { grant });
+        self.lose(now, gi, Loss::Released);
+    }
+
+    /// Ends a right here: handlers are told, what was buffered is forgotten. Their sessions' gates stay shut until they end.
+    pub(super) fn lose(&mut self, now: Moment, gi: usize, why: Loss) {
+        self.cancel_runs(now, gi, CancelWhy::Lost(why));
+        let mut g = self.grants.remove(gi);
+        g.cell.end();
+        self.by_epoch.remove(&g.grant.epoch());
+        self.by_place.remove(&g.place);
+        let claimed = match &g.place {
+            Place::Session(id) => self.by_session.get(id).copied(),
+            Place::Lane(_) => None,
+        };
+        for si in g.ring.iter().map(|e| e.session).chain(claimed) {
+            // A session may stand in the ring many times and be forgotten at the first.
+            if self.sessions.get(si).is_some_and(|s| s.grant == Some(gi)) {
+                self.empty(si, why);
+            }
+        }
+        if let Place::Lane(_) = g.place {
+            self.void_claims_of(gi, why);
+        }
+        self.note(|_| Note::Lost { grant: g.grant, place: g.place.clone(), why });
+        g.ring.clear();
+        if self.rings.len() < SPARE_RINGS {
+            self.rings.push(std::mem::take(&mut g.ring));
+        }
+        self.bound_total();
+    }
+
+    /// Forgets what was queued in a session under a grant that is gone.
+    fn empty(&mut self, si: usize, why: Loss) {
+        let keeps = self.bug(Bug::BufferKeptAcrossGrants);
+        let s = &mut self.sessions[si];
+        s.grant = None;
+        s.aside = None;
+        s.entries = 0;
+        if !self.bug(Bug::LossIsCharged) {
+            self.sessions[si].failures = 0;
+        }
+        let mut next = if keeps { None } else { self.sessions[si].head.take() };
+        while let Some(node) = next {
+            let node = self.nodes.remove(node);
+            next = node.next;
+            self.messages = self.messages.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(node.size);
+        }
+        let s = &mut self.sessions[si];
+        if !keeps {
+            (s.tail, s.len, s.bytes, s.full) = (None, 0, 0, false);
+        }
+        if let Some(claim) = s.claim.take() {
+            self.claim_lost(claim, why);
+        }
+        self.sessions[si].step = Step::Idle;
+        self.forget_if_idle(si);
+    }
+
+    /// Tells every handler of a grant to end.
+    pub(super) fn cancel_runs(&mut self, now: Moment, gi: usize, why: CancelWhy) {
+        if self.grants[gi].running == 0 || self.bug(Bug::NoCancelOnLoss) {
+            return;
+        }
+        for at in 0..self.grants[gi].ring.len() {
+            let si = self.grants[gi].ring[at].session;
+            if let Some(run) = self.sessions.get(si).and_then(|s| s.run)
+                && self.runs[run].grant == self.grants[gi].grant
+            {
+                self.cancel(now, run, why);
+            }
+        }
+    }
+
+    /// Tells a handler to end; its future is dropped after the grace time.
+    fn cancel(&mut self, now: Moment, index: usize, why: CancelWhy) {
+        let run = &mut self.runs[index];
+        let first = run.cancelled.is_none();
+        if first || matches!(why, CancelWhy::Lost(_)) {
+            run.cancelled = Some(why);
+        }
+        if first {
+            let serial = run.serial;
+            self.run_list.unlink(&mut self.runs, index);
+            self.notices.push(Notice::Cancel { run: RunId { index, serial }, why });
+            self.timers.arm(now + self.config.grace, Timer::Run { index, serial });
+        }
+    }
+
+    pub(super) fn drop_run(&mut self, index: usize, serial: u64) {
+        if self.runs.get(index).is_some_and(|r| r.serial == serial) {
+            self.notices.push(Notice::Drop { run: RunId { index, serial } });
+        }
+    }
+
+    /// Handlers that ran for too long are told to end.
+    pub(super) fn time_out_runs(&mut self, now: Moment) {
+        let Some(timeout) = self.config.handler_timeout else { return };
+        while let Some(oldest) = self.run_list.oldest()
+            && now >= self.runs[oldest].started + timeout
+        {
+            self.cancel(now, oldest, CancelWhy::TimedOut);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What follows a failed attempt: a wait in place, the dead-letter store, or a stop.
+
+use super::input::{How, Note, Then};
+use super::state::{Stage, Step};
+use super::timers::Timer;
+use super::{Bug, Engine};
+use crate::backend::{Answer, Command, Grant, Loss, Reason};
+use crate::policy::Exhausted;
+use crate::time::Moment;
+
+impl Engine {
+    pub(super) fn failed(&mut self, now: Moment, si: usize, then: Then, detail: &str, jitter: u64) {
+        let s = &mut self.sessions[si];
+        if s.failures == 0 {
+            s.failed_since = now;
+        }
+        s.failures = s.failures.saturating_add(1);
+        let failures = s.failures;
+        match then {
+            Then::Retry => self.retry_or_give_up(now, si, detail, jitter),
+            Then::RetryIn(wait) => self.wait(now, si, wait),
+            Then::DeadLetter => self.set_aside(now, si, Reason::new("handler", detail, failures)),
+            Then::Stop => self.stop(si, Reason::new("handler-stop", detail, failures)),
+        }
+    }
+
+    fn retry_or_give_up(&mut self, now: Moment, si: usize, detail: &str, jitter: u64) {
+        let retry = &self.config.retry;
+        let s = &self.sessions[si];
+        let wait = retry.wait(s.failures, jitter);
+        let early = u32::from(self.bug(Bug::EarlyDeadLetter));
+        let too_many = retry.attempts.is_some_and(|most| s.failures + early >= most);
+        let too_long = retry.elapsed.is_some_and(|most| (now + wait).since(s.failed_since) > most);
+        let reason = || {
+            let code = if too_many { "attempts-exhausted" } else { "time-exhausted" };
+            Reason::new(code, detail, s.failures)
+        };
+        match retry.then {
+            Some(Exhausted::DeadLetter) if too_many || too_long => {
+                let reason = reason();
+                self.set_aside(now, si, reason);
+            }
+            Some(Exhausted::Stop) if too_many || too_long => {
+                let reason = reason();
+                self.stop(si, reason);
+            }
+            _ => self.wait(now, si, wait),
+        }
+    }
+
+    /// The head waits, and its session with it.
+    fn wait(&mut self, now: Moment, si: usize, wait: std::time::Duration) {
+        if self.bug(Bug::RetryToTheBack) {
+            self.move_head_back(si);
+        }
+        let serial = self.next_serial();
+        let s = &mut self.sessions[si];
+        s.step = Step::Waiting;
+        s.wake = serial;
+        self.timers.arm(now + wait, Timer::Session { index: si, serial });
+        self.note(|e| {
+            let s = &e.sessions[si];
+            let head = s.head.map(|h| e.nodes[h].message.position).unwrap_or_default();
+            let grant = s.grant.map_or(Grant::new(0, &crate::backend::Place::Lane(0)), |g| e.grants[g].grant);
+            Note::Retrying { grant, session: s.id.clone(), position: head, attempt: s.failures, wait }
+        });
+    }
+
+    fn move_head_back(&mut self, si: usize) {
+        let s = &mut self.sessions[si];
+        if let (Some(head), Some(tail)) = (s.head, s.tail)
+            && head != tail
+        {
+            s.head = self.nodes[head].next.take();
+            self.nodes[tail].next = Some(head);
+            s.tail = Some(head);
+        }
+    }
+
+    /// A wait is over: the head's turn comes again, or its copy is tried again.
+    pub(super) fn wake_session(&mut self, now: Moment, si: usize, serial: u64) {
+        let Some(s) = self.sessions.get_mut(si) else { return };
+        if s.wake != serial || s.step != Step::Waiting {
+            return;
+        }
+        s.step = Step::Idle;
+        match s.aside.take() {
+            Some(reason) => self.set_aside(now, si, reason),
+            None => self.activate(si),
+        }
+    }
+
+    /// Sends a copy of the head to the dead-letter store. The session waits until the copy is confirmed and the source settled.
+    pub(super) fn set_aside(&mut self, now: Moment, si: usize, reason: Reason) {
+        let s = &mut self.sessions[si];
+        let (Some(gi), Some(head)) = (s.grant, s.head) else { return };
+        s.step = Step::Aside;
+        let code = reason.code;
+        s.aside = Some(reason.clone());
+        let g = &mut self.grants[gi];
+        g.asides += 1;
+        let message = self.nodes[head].message.clone();
+        self.commands.push(Command::SetAside { grant: g.grant, message, reason });
+        self.request_note(gi, si, How::DeadLettered, Some(code));
+        if self.bug(Bug::SettledBeforeCopy) {
+            let seq = self.nodes[head].seq;
+            if let Some(entry) = self.grants[gi].entry(seq)
+                && entry.stage == Stage::Open
+            {
+                entry.stage = Stage::Done;
+                self.became_done(now, gi);
+                self.grants[gi].urgent = true;
+                self.consider_settling(now, gi);
+            }
+        }
+    }
+
+    pub(super) fn set_aside_answered(&mut self, now: Moment, grant: Grant, position: u64, answer: Answer) {
+        let Some(gi) = self.live(grant) else { return };
+        let g = &self.grants[gi];
+        // A copy is made for a session's head, and at most one at a time; find it by its position.
+        let Some(si) = g.ring.iter().find(|e| e.position == position).map(|e| e.session) else { return };
+        let Some(head) = self.sessions[si].head.filter(|h| self.nodes[*h].message.position.value == position) else {
+            return;
+        };
+        if self.sessions[si].step != Step::Aside {
+            return;
+        }
+        let seq = self.nodes[head].seq;
+        let source = self.nodes[head].message.position;
+        self.grants[gi].asides = self.grants[gi].asides.saturating_sub(1);
+        self.note(|e| Note::SetAside { grant, session: e.sessions[si].id.clone(), position: source, answer });
+        match answer {
+            Answer::Ok => self.copy_is_safe(now, gi, si, seq),
+            Answer::Unknown if self.limits.set_aside_settles => return self.surrender(now, gi, Loss::Unknown),
+            Answer::Refused | Answer::Unknown | Answer::NotApplied => self.copy_again(now, si),
+        }
+        self.after_work(now, gi, grant);
+    }
+
+    fn copy_is_safe(&mut self, now: Moment, gi: usize, si: usize, seq: u64) {
+        self.sessions[si].aside = None;
+        self.sessions[si].step = Step::Idle;
+        self.pop_head(gi, si);
+        if self.limits.set_aside_settles {
+            self.note(|e| Note::Settled {
+                grant: e.grants[gi].grant,
+                session: e.sessions[si].id.clone(),
+                position: crate::position::Position {
+                    generation: e.grants[gi].generation,
+                    value: e.grants[gi].ring.get((seq - e.grants[gi].base) as usize).map_or(0, |entry| entry.position),
+                },
+                answer: Answer::Ok,
+            });
+            self.activate(si);
+            return self.settled_with_copy(now, gi, si, seq);
+        }
+        if let Some(entry) = self.grants[gi].entry(seq)
+            && entry.stage == Stage::Open
+        {
+            entry.stage = Stage::Done;
+            self.became_done(now, gi);
+        }
+        self.grants[gi].urgent = true;
+        if self.bug(Bug::NextBeforeDeadLetterSettled) {
+            return self.activate(si);
+        }
+        self.sessions[si].step = Step::Barrier(seq);
+    }
+
+    /// The store did not take the copy: the source stays, the session waits, and it is tried again.
+    fn copy_again(&mut self, now: Moment, si: usize) {
+        let s = &self.sessions[si];
+        let wait = self.config.retry.wait(s.failures.saturating_add(1), now.as_nanos());
+        let aside = self.sessions[si].aside.take();
+        self.wait(now, si, wait);
+        self.sessions[si].aside = aside;
+    }
+}
