@@ -191,6 +191,26 @@ impl Engine {
         }
     }
 
+    /// Gives back what nobody claimed, on a broker that locks sessions, when nobody waits for a session any more.
+    pub fn release_unclaimed(&mut self, now: Moment) {
+        if self.limits.shape == Shape::Lanes {
+            return;
+        }
+        let free = |engine: &Self, place: &Place| match place {
+            Place::Session(id) => engine.by_session.get(id).is_none_or(|si| {
+                let s = &engine.sessions[*si];
+                s.claim.is_none() && s.run.is_none()
+            }),
+            Place::Lane(_) => false,
+        };
+        let idle: Vec<usize> = self.grants.iter().filter(|(_, g)| free(self, &g.place)).map(|(gi, _)| gi).collect();
+        for gi in idle {
+            if self.grants[gi].is_told() {
+                self.release(now, gi);
+            }
+        }
+    }
+
     fn claimed(&self, claim: ClaimId) -> Option<usize> {
         self.claims.get(claim.index).filter(|c| c.serial == claim.serial).map(|c| c.session)
     }

@@ -317,6 +317,7 @@ impl Engine {
                 entry.stage = Stage::Done;
             }
         }
+        self.totals.completed += 1;
         self.resolve_head(now, si, How::Completed, None);
         self.activate(si);
         self.forget_if_idle(si);

@@ -259,6 +259,7 @@ impl Engine {
         self.cancel_runs(now, gi, CancelWhy::Lost(why));
         let mut g = self.grants.remove(gi);
         g.cell.end();
+        self.totals.lost += u64::from(why != Loss::Released);
         self.by_epoch.remove(&g.grant.epoch());
         self.by_place.remove(&g.place);
         let claimed = match &g.place {

@@ -64,6 +64,7 @@ pub struct Engine {
     notices: Vec<Notice>,
     notes: Vec<Note>,
     rings: Vec<VecDeque<state::Entry>>,
+    totals: Totals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,22 @@ pub struct Counts {
     pub bytes: usize,
 }
 
+/// What an engine has seen since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Messages handled.
+    pub completed: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Waits before another attempt.
+    pub retried: u64,
+    /// Messages dead-lettered.
+    pub dead_lettered: u64,
+    /// Rights that ended otherwise than by being given back.
+    pub lost: u64,
+}
+
 impl Engine {
     /// An engine with these policies over a source with these limits.
     #[must_use]
@@ -126,6 +143,7 @@ impl Engine {
             notices: Vec::new(),
             notes: Vec::new(),
             rings: Vec::new(),
+            totals: Totals::default(),
             config,
         }
     }
@@ -243,6 +261,12 @@ impl Engine {
             messages: self.messages,
             bytes: self.bytes,
         }
+    }
+
+    /// What it has seen since it was made.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// Gives memory back that a burst of sessions had needed.

@@ -10,6 +10,7 @@ use crate::time::Moment;
 
 impl Engine {
     pub(super) fn failed(&mut self, now: Moment, si: usize, then: Then, detail: &str, jitter: u64) {
+        self.totals.failed += 1;
         let s = &mut self.sessions[si];
         if s.failures == 0 {
             s.failed_since = now;
@@ -53,6 +54,7 @@ impl Engine {
         if self.bug(Bug::RetryToTheBack) {
             self.move_head_back(si);
         }
+        self.totals.retried += 1;
         let serial = self.next_serial();
         let s = &mut self.sessions[si];
         s.step = Step::Waiting;
@@ -139,6 +141,7 @@ impl Engine {
     }
 
     fn copy_is_safe(&mut self, now: Moment, gi: usize, si: usize, seq: u64) {
+        self.totals.dead_lettered += 1;
         self.sessions[si].aside = None;
         self.sessions[si].step = Step::Idle;
         self.pop_head(gi, si);

@@ -183,7 +183,7 @@ impl SessionState {
 
     /// Whether everything resolved in it is known to the broker.
     pub(super) fn is_flushed(&self) -> bool {
-        self.entries == self.len
+        self.entries == self.len && self.aside.is_none() && !matches!(self.step, Step::Barrier(_))
     }
 }
 
