@@ -1,6 +1,7 @@
-//! Deliberate defects, for proving that the simulation finds them.
+//! Deliberate defects, for proving that the simulation finds them. Without the feature `seeded-bugs` there is nothing here but `false`.
 
 /// A defect of the pipeline.
+#[cfg(feature = "seeded-bugs")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProducerBug {
@@ -18,6 +19,7 @@ pub enum ProducerBug {
     AcceptsWhileHalted,
 }
 
+#[cfg(feature = "seeded-bugs")]
 impl ProducerBug {
     /// All of them.
     pub const ALL: &'static [Self] = &[
@@ -28,4 +30,24 @@ impl ProducerBug {
         Self::HaltForgottenAfterTimeout,
         Self::AcceptsWhileHalted,
     ];
+}
+
+/// Whether the named defect is switched on.
+#[cfg(feature = "seeded-bugs")]
+macro_rules! bug {
+    ($self:expr, $name:ident) => {
+        $self.options.bug == Some($crate::producer::ProducerBug::$name)
+    };
+}
+#[cfg(not(feature = "seeded-bugs"))]
+macro_rules! bug {
+    ($self:expr, $name:ident) => {
+        $crate::producer::bugs::none()
+    };
+}
+pub(super) use bug;
+
+#[cfg(not(feature = "seeded-bugs"))]
+pub(super) const fn none() -> bool {
+    false
 }

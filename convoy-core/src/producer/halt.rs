@@ -8,9 +8,10 @@ use crate::message::Message;
 use crate::session::SessionId;
 use crate::time::Moment;
 
+use super::bugs::bug;
 use super::list::NIL;
 use super::nodes::State;
-use super::pipeline::{Pipeline, SendId, bug};
+use super::pipeline::{Pipeline, SendId};
 
 /// What becomes of the messages of a halted session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,14 +14,16 @@
 //!   When halted sessions keep that many, every send is refused until some of them are resumed; such a refusal halts nothing, since there is no
 //!   room to remember it. Idle sessions are forgotten.
 
-#[cfg(feature = "seeded-bugs")]
 mod bugs;
 mod error;
+mod failure;
 mod halt;
 mod list;
+mod load;
 mod nodes;
 mod options;
 mod pipeline;
+mod runs;
 mod sessions;
 #[cfg(test)]
 mod tests;

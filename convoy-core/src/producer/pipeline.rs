@@ -3,33 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::backend::{Fate, Run, Sent, Ticket};
+use crate::backend::Ticket;
 use crate::error::{Error, ErrorKind, Outcome};
 use crate::message::{Content, MessageId, ProducerId, Stamp};
 use crate::position::Position;
 use crate::session::SessionId;
 use crate::time::Moment;
 
+use super::bugs::bug;
 use super::error::SendError;
-use super::list::NIL;
+use super::load::Load;
 use super::nodes::{Node, Nodes, State};
 use super::options::Options;
-use super::sessions::{Halt, Sessions};
-
-/// Whether the named defect is switched on; without the feature, `false`.
-#[cfg(feature = "seeded-bugs")]
-macro_rules! bug {
-    ($self:expr, $name:ident) => {
-        $self.options.bug == Some(super::ProducerBug::$name)
-    };
-}
-#[cfg(not(feature = "seeded-bugs"))]
-macro_rules! bug {
-    ($self:expr, $name:ident) => {
-        false
-    };
-}
-pub(super) use bug;
+use super::sessions::Sessions;
 
 /// Names one send: a message sent again after a halt gets another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,38 +46,17 @@ pub struct Pipeline {
     producer: ProducerId,
     pub(super) sessions: Sessions,
     pub(super) nodes: Nodes,
-    ready: VecDeque<u32>,
-    outcomes: Vec<(SendId, Result<Receipt, SendError>)>,
+    pub(super) ready: VecDeque<u32>,
+    pub(super) outcomes: Vec<(SendId, Result<Receipt, SendError>)>,
     pub(super) queued: Load,
     /// What halted sessions keep.
     pub(super) held: Load,
     numbers: u64,
     pub(super) serials: u64,
-    runs: u64,
-    halts: u64,
+    pub(super) runs: u64,
+    pub(super) halts: u64,
     closed: bool,
 }
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Load {
-    messages: usize,
-    bytes: usize,
-}
-
-impl Load {
-    pub(super) fn add(&mut self, bytes: usize) {
-        self.messages += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    pub(super) fn sub(&mut self, bytes: usize) {
-        self.messages = self.messages.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
-/// So many bits of a ticket say which session it is of.
-const SLOT_BITS: u32 = 28;
 
 impl Pipeline {
     /// An empty pipeline of this producer incarnation.
@@ -161,35 +126,9 @@ impl Pipeline {
         half && !self.is_choked()
     }
 
-    /// Hands out what may go to the broker: of each session at most one run, the sessions in the order in which they became ready.
-    pub fn take_runs(&mut self, into: &mut Vec<Run>) {
-        while let Some(session) = self.ready.pop_front() {
-            // A slot may be stale: its session may have halted, or be another one by now.
-            if std::mem::take(&mut self.sessions.items[session as usize].ready) {
-                self.cut(session, into);
-            }
-        }
-    }
-
     /// How sends ended, oldest first.
     pub fn take_outcomes(&mut self) -> std::vec::Drain<'_, (SendId, Result<Receipt, SendError>)> {
         self.outcomes.drain(..)
-    }
-
-    /// A run was answered. An answer after the run's time-out is recorded with the kept messages, and is no outcome any more.
-    pub fn on_sent(&mut self, now: Moment, sent: Sent) {
-        let Sent { ticket, outcome } = sent;
-        let Some(session) = self.session_of(ticket) else { return };
-        let Some(first) = self.first_out(session, ticket.0) else {
-            return self.learn(ticket, late(&outcome));
-        };
-        match outcome {
-            Ok(position) => self.confirm(now, session, first, position),
-            Err(error) if bug!(self, UnknownTakenForOk) && error.outcome() == Outcome::Unknown => {
-                self.confirm(now, session, first, None);
-            }
-            Err(error) => self.halt(now, session, first, Some(ticket), error),
-        }
     }
 
     /// Ends what is out of time, and forgets what was idle for long.
@@ -335,155 +274,6 @@ impl Pipeline {
         Ok(send)
     }
 
-    /// The session in the slot that the ticket names: the ticket's own, or a later one.
-    pub(super) fn session_of(&self, ticket: Ticket) -> Option<u32> {
-        let slot = (ticket.0 & ((1 << SLOT_BITS) - 1)) as u32;
-        self.sessions.items.get(slot as usize)?.id.as_ref().map(|_| slot)
-    }
-
-    /// Hands out the head of a session's queue.
-    fn cut(&mut self, session: u32, into: &mut Vec<Run>) {
-        let state = &mut self.sessions.items[session as usize];
-        let Some(id) = &state.id else { return };
-        let mut n = state.queue.head;
-        while n != NIL && self.nodes.items[n as usize].state != State::Waiting {
-            n = self.nodes.items[n as usize].link.next;
-        }
-        self.runs += 1;
-        let ticket = Ticket((self.runs << SLOT_BITS) | u64::from(session));
-        let mut messages = Vec::new();
-        let mut bytes = 0usize;
-        let mut until = Moment::NEVER;
-        while n != NIL && messages.len() < self.options.max_run {
-            let node = &mut self.nodes.items[n as usize];
-            bytes = bytes.saturating_add(node.size);
-            let fits = messages.is_empty() || bytes <= self.options.max_message;
-            if node.state != State::Waiting || !fits {
-                break;
-            }
-            let Some(content) = &node.content else { break };
-            if messages.is_empty() {
-                let more = self.options.max_run > 1 && node.link.next != NIL;
-                messages.reserve_exact(if more { self.options.max_run.min(16) } else { 1 });
-            }
-            messages.push(Arc::clone(content));
-            node.state = State::Out;
-            node.run = ticket.0;
-            until = until.min(node.deadline - self.options.answer_margin);
-            n = node.link.next;
-        }
-        if !messages.is_empty() {
-            state.out += messages.len() as u32;
-            into.push(Run { ticket, session: id.clone(), messages, until });
-            if bug!(self, TwoRunsOut) {
-                self.make_ready(session);
-            }
-        }
-    }
-
-    pub(super) fn make_ready(&mut self, session: u32) {
-        let state = &mut self.sessions.items[session as usize];
-        if !state.ready && (state.out == 0 || bug!(self, TwoRunsOut)) {
-            state.ready = true;
-            self.ready.push_back(session);
-        }
-    }
-
-    /// The first message of this run that is out.
-    fn first_out(&self, session: u32, run: u64) -> Option<u32> {
-        let mut n = self.sessions.items[session as usize].queue.head;
-        while n != NIL {
-            let node = &self.nodes.items[n as usize];
-            match node.state {
-                State::Waiting => return None,
-                State::Out if node.run == run => return Some(n),
-                _ => n = node.link.next,
-            }
-        }
-        None
-    }
-
-    fn confirm(&mut self, now: Moment, session: u32, first: u32, position: Option<Position>) {
-        let run = self.nodes.items[first as usize].run;
-        let mut n = first;
-        while n != NIL {
-            let node = &self.nodes.items[n as usize];
-            if node.state != State::Out || node.run != run {
-                break;
-            }
-            let (number, size, send) = (node.number, node.size, SendId { serial: node.serial, slot: n });
-            let next = node.link.next;
-            let is_last = self.nodes.items.get(next as usize).is_none_or(|next| next.run != run);
-            self.nodes.unwatch(n);
-            self.queued.sub(size);
-            let state = &mut self.sessions.items[session as usize];
-            state.out -= 1;
-            state.queue.remove(&mut self.nodes.items, |n| &mut n.link, n);
-            if let Some(content) = self.nodes.free(n) {
-                let receipt = Receipt { position: position.filter(|_| is_last), id: content.id(), number };
-                self.outcomes.push((send, Ok(receipt)));
-            }
-            n = next;
-        }
-        if self.sessions.items[session as usize].queue.is_empty() {
-            self.sessions.became_idle(now, session, self.options.remember);
-        } else {
-            self.make_ready(session);
-        }
-    }
-
-    /// `first`, with all of its run if that was out, failed. What is behind it fails as not applied.
-    pub(super) fn halt(&mut self, now: Moment, session: u32, first: u32, run: Option<Ticket>, error: Error) {
-        let (kind, outcome) = (error.kind(), error.outcome());
-        let cause = Arc::new(error);
-        let holds = self.holds(outcome);
-        let (mut n, mut place) = (first, 0);
-        while n != NIL {
-            let node = &self.nodes.items[n as usize];
-            let (next, state) = (node.link.next, node.state);
-            let own = n == first || (state == State::Out && run == Some(Ticket(node.run)));
-            if own {
-                self.fail(n, place, kind, outcome, &cause);
-            } else if !state.is_halted() && holds {
-                self.fail(n, place, ErrorKind::Halted, Outcome::NotApplied, &cause);
-            }
-            place += 1;
-            n = next;
-        }
-        self.halts += 1;
-        let unknown = run.filter(|_| outcome == Outcome::Unknown);
-        let state = &mut self.sessions.items[session as usize];
-        state.halt = Some(Box::new(Halt { serial: self.halts, since: now, cause, unknown }));
-        if !holds {
-            self.make_ready(session);
-        }
-    }
-
-    /// Tells the outcome of a message and keeps it.
-    fn fail(&mut self, n: u32, place: usize, kind: ErrorKind, outcome: Outcome, cause: &Arc<Error>) {
-        self.nodes.unwatch(n);
-        let node = &mut self.nodes.items[n as usize];
-        let session = &mut self.sessions.items[node.session as usize];
-        if node.state == State::Out {
-            session.out -= 1;
-        }
-        let fate = if outcome == Outcome::Unknown { Fate::Unknown } else { Fate::Never };
-        node.state = State::Halted { kind, fate };
-        self.queued.sub(node.size);
-        self.held.add(node.size);
-        if let (Some(id), Some(content)) = (&session.id, &node.content) {
-            let (id, content) = (id.clone(), Arc::clone(content));
-            let error = SendError::new(kind, outcome, id, content, Some(place), Arc::clone(cause));
-            self.outcomes.push((SendId { serial: node.serial, slot: n }, Err(error)));
-        }
-    }
-
-    /// Whether a failure stops what is behind it; only a seeded bug says no.
-    fn holds(&self, outcome: Outcome) -> bool {
-        let _ = outcome;
-        !(bug!(self, OvertakesAfterFailure) || (bug!(self, HaltForgottenAfterTimeout) && outcome == Outcome::Unknown))
-    }
-
     fn is_choked(&self) -> bool {
         self.held.messages >= self.options.max_queued || self.held.bytes >= self.options.max_queued_bytes
     }
@@ -498,14 +288,5 @@ impl Pipeline {
         let Load { messages, bytes } = self.queued;
         let why = format!("{messages} messages ({bytes} bytes) are queued, which is as many as the producer may hold");
         Error::new(ErrorKind::Backpressure, "send").because(why)
-    }
-}
-
-/// What the answer to a run that was given up as unknown says of it.
-fn late(outcome: &Result<Option<Position>, Error>) -> Fate {
-    match outcome {
-        Ok(_) => Fate::Landed,
-        Err(error) if error.outcome() == Outcome::NotApplied => Fate::Never,
-        Err(_) => Fate::Unknown,
     }
 }

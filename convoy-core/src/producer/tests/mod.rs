@@ -1,5 +1,7 @@
 //! Tests of the pipeline, rule by rule, and against a naive model.
 
+#[cfg(feature = "seeded-bugs")]
+mod bugs;
 mod model;
 mod rules;
 

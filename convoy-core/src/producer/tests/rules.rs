@@ -281,7 +281,7 @@ fn what_halted_sessions_keep_is_bounded_too() {
 #[test]
 fn idle_sessions_are_remembered_for_a_while_and_then_forgotten() {
     let mut p = pipeline(|o| (o.remember, o.remember_for) = (2, Duration::from_secs(60)));
-    let mut prev = |p: &mut Pipeline, session: &str| {
+    let prev = |p: &mut Pipeline, session: &str| {
         send(p, session, "x").unwrap();
         let run = only(p);
         p.on_sent(at(0), ok(run.ticket, 1));
