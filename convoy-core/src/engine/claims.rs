@@ -25,7 +25,7 @@ impl ClaimId {
 #[derive(Debug)]
 pub(super) struct Claim {
     serial: u64,
-    session: usize,
+    pub(super) session: usize,
     pub(super) flushing: bool,
 }
 

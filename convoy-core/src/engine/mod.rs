@@ -17,6 +17,8 @@ mod lease;
 mod retry;
 mod settle;
 mod state;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;
@@ -111,6 +113,27 @@ pub struct Totals {
     pub dead_lettered: u64,
     /// Rights that ended otherwise than by being given back.
     pub lost: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.grants += other.grants;
+        self.sessions += other.sessions;
+        self.ready += other.ready;
+        self.running += other.running;
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.retried += other.retried;
+        self.dead_lettered += other.dead_lettered;
+        self.lost += other.lost;
+    }
 }
 
 impl Engine {

@@ -1,0 +1,141 @@
+//! What must hold of the engine's tables between any two inputs.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::state::{Stage, Step};
+use super::super::{Engine, Mode};
+use crate::backend::SettleStyle;
+use crate::time::Moment;
+
+impl Engine {
+    /// Recomputes every counter and link from scratch, and compares.
+    pub(super) fn check_invariants(&self, now: Moment) {
+        self.check_maps();
+        self.check_queues();
+        self.check_runs();
+        self.check_grants();
+        self.check_claims();
+        self.check_nobody_is_forgotten(now);
+    }
+
+    fn check_maps(&self) {
+        assert_eq!(self.by_epoch.len(), self.grants.len(), "epochs");
+        assert_eq!(self.by_place.len(), self.grants.len(), "places");
+        for (gi, g) in &self.grants {
+            assert_eq!(self.by_epoch.get(&g.grant.epoch()), Some(&gi));
+            assert_eq!(self.by_place.get(&g.place), Some(&gi));
+        }
+        assert_eq!(self.by_session.len(), self.sessions.len(), "sessions");
+        for (si, s) in &self.sessions {
+            assert_eq!(self.by_session.get(&s.id), Some(&si));
+        }
+    }
+
+    fn check_queues(&self) {
+        let (mut messages, mut bytes) = (0, 0);
+        for (si, s) in &self.sessions {
+            let (mut len, mut size, mut last, mut next) = (0, 0, None, s.head);
+            while let Some(node) = next {
+                let n = &self.nodes[node];
+                let gi = s.grant.expect("what is queued belongs to a grant");
+                let g = &self.grants[gi];
+                let entry = g.ring.get((n.seq - g.base) as usize).expect("what is queued stands in the ring");
+                assert_eq!((entry.position, entry.session), (n.message.position.value, si));
+                assert_eq!(entry.stage, Stage::Open);
+                len += 1;
+                size += n.size;
+                last = next;
+                next = n.next;
+            }
+            assert_eq!((s.len, s.bytes, s.tail), (len, size, last), "queue of {}", s.id);
+            messages += len;
+            bytes += size;
+            if let Some(gi) = s.grant {
+                let of_it = |e: &&super::super::state::Entry| e.session == si && e.stage != Stage::Settled;
+                assert_eq!(s.entries, self.grants[gi].ring.iter().filter(of_it).count(), "entries of {}", s.id);
+            } else {
+                assert_eq!((s.entries, s.full, s.claim, s.step), (0, false, None, Step::Idle));
+                assert!(s.run.is_some(), "only a gate outlives its grant");
+            }
+        }
+        assert_eq!((self.messages, self.bytes), (messages, bytes), "in all");
+        assert_eq!(self.nodes.len(), messages, "nodes");
+    }
+
+    fn check_runs(&self) {
+        let mut sessions = HashSet::new();
+        for (index, run) in &self.runs {
+            assert!(sessions.insert(run.session), "one handler a session");
+            assert_eq!(self.sessions[run.session].run, Some(index));
+        }
+        assert_eq!(self.sessions.iter().filter(|(_, s)| s.run.is_some()).count(), self.runs.len());
+    }
+
+    fn check_grants(&self) {
+        let mut by_grant: HashMap<usize, (usize, usize, usize, usize)> = HashMap::new();
+        for (_, s) in &self.sessions {
+            if let Some(gi) = s.grant {
+                let sum = by_grant.entry(gi).or_default();
+                *sum = (
+                    sum.0 + s.len,
+                    sum.1 + s.bytes,
+                    sum.2 + usize::from(s.full),
+                    sum.3 + usize::from(s.step == Step::Aside),
+                );
+            }
+        }
+        for (gi, g) in &self.grants {
+            let sum = by_grant.get(&gi).copied().unwrap_or_default();
+            assert_eq!((g.messages, g.bytes, g.full_sessions, g.asides), sum, "of {:?}", g.grant);
+            assert_eq!(g.running, self.runs.iter().filter(|(_, r)| r.grant == g.grant).count(), "running");
+            assert_eq!(g.untold as usize, g.ring.iter().filter(|e| e.stage == Stage::Done).count(), "untold");
+            let told: HashSet<u64> =
+                g.ring.iter().filter_map(|e| if let Stage::Told(t) = e.stage { Some(t) } else { None }).collect();
+            match self.limits.settle {
+                SettleStyle::Each => assert_eq!(g.in_flight as usize, told.len(), "in flight"),
+                _ => assert!(g.in_flight <= 1 && told.len() <= g.in_flight as usize, "one settlement is out at a time"),
+            }
+            assert!(g.ring.iter().zip(g.ring.iter().skip(1)).all(|(a, b)| a.position < b.position), "the ring ascends");
+            assert!(g.ring.front().is_none_or(|e| e.stage != Stage::Settled), "what is settled leaves the front");
+            assert!(g.ring.back().is_none_or(|e| e.position < g.end));
+        }
+    }
+
+    fn check_claims(&self) {
+        let claimed = self.sessions.iter().filter_map(|(si, s)| s.claim.map(|claim| (claim, si)));
+        assert_eq!(claimed.clone().count(), self.claims.len(), "claims");
+        for (claim, si) in claimed {
+            assert_eq!(self.claims[claim].session, si);
+        }
+    }
+
+    /// A session whose head could start is in line, and every grant has its timer.
+    fn check_nobody_is_forgotten(&self, now: Moment) {
+        let in_line: HashSet<usize> = self.ready.iter().copied().collect();
+        for (si, s) in &self.sessions {
+            match s.step {
+                Step::Ready => assert!(in_line.contains(&si) && s.head.is_some(), "{} is in line", s.id),
+                Step::Offered => assert!(s.claim.is_some() && s.head.is_some(), "{} is offered", s.id),
+                Step::Running => assert!(s.run.is_some()),
+                Step::Aside => assert!(s.aside.is_some()),
+                Step::Waiting | Step::Barrier(_) => {}
+                Step::Idle => {
+                    let Some(g) = s.grant.map(|gi| &self.grants[gi]) else { continue };
+                    let can_start = s.head.is_some()
+                        && s.run.is_none()
+                        && g.leaving.is_none()
+                        && g.deadline.is_some_and(|deadline| now < deadline)
+                        && !g.cell.is_ended();
+                    assert!(
+                        !can_start || self.mode == Mode::Stopped || matches!(self.mode, Mode::Draining { .. }),
+                        "{} is forgotten",
+                        s.id
+                    );
+                }
+            }
+        }
+        for (_, g) in &self.grants {
+            assert_ne!(g.armed, Moment::NEVER, "{:?} has a timer", g.grant);
+        }
+    }
+}
