@@ -1,0 +1,167 @@
+//! The producer's side: runs in, outcomes out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use convoy_core::backend::{Fate, Run, Sent, Sink, Ticket};
+use convoy_core::{Content, Moment, Position, Result};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::error;
+use crate::state::{Channel, State, Stored};
+
+/// A producer of one channel.
+#[derive(Debug)]
+pub(crate) struct MemorySink {
+    channel: Arc<Channel>,
+    outcomes: Arc<Outcomes>,
+}
+
+/// What became of the runs of one producer, until it is asked for.
+#[derive(Debug)]
+pub(crate) struct Outcomes {
+    /// The producer, never used twice in this process.
+    id: u64,
+    known: Mutex<Known>,
+    notify: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    sent: Vec<Sent>,
+    /// Whether a `next` waits.
+    waiting: bool,
+    closed: bool,
+}
+
+impl MemorySink {
+    pub(crate) fn new(channel: Arc<Channel>) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { channel, outcomes: Arc::new(Outcomes { id, known: Mutex::default(), notify: Notify::new() }) }
+    }
+
+    pub(crate) fn close_now(&self) {
+        self.outcomes.change(|known| known.closed = true);
+    }
+}
+
+impl Drop for MemorySink {
+    fn drop(&mut self) {
+        self.channel.with(|state, _| state.fates.retain(|(producer, _), _| *producer != self.outcomes.id));
+    }
+}
+
+impl Outcomes {
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn push(&self, sent: Sent) {
+        self.change(|known| known.sent.push(sent));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known.lock();
+        change(&mut known);
+        let wake = std::mem::take(&mut known.waiting);
+        drop(known);
+        if wake {
+            self.notify.notify_one();
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for MemorySink {
+    fn max_message(&self) -> usize {
+        self.channel.options.max_message
+    }
+
+    fn max_run(&self) -> usize {
+        self.channel.options.max_run
+    }
+
+    fn submit(&self, runs: &mut Vec<Run>) {
+        if runs.is_empty() {
+            return;
+        }
+        self.outcomes.change(|known| {
+            if known.closed {
+                let refused = |run: Run| Sent { ticket: run.ticket, outcome: Err(error::closed("send")) };
+                return known.sent.extend(runs.drain(..).map(refused));
+            }
+            self.channel.with(|state, now| {
+                for run in runs.drain(..) {
+                    if state.frozen {
+                        state.held_back.push((Arc::clone(&self.outcomes), run));
+                    } else {
+                        known.sent.push(state.send(run, now));
+                    }
+                }
+            });
+        });
+    }
+
+    async fn next(&self, into: &mut Vec<Sent>) -> Result<()> {
+        loop {
+            {
+                let mut known = self.outcomes.known.lock();
+                if !known.sent.is_empty() {
+                    into.append(&mut known.sent);
+                    return Ok(());
+                }
+                if known.closed {
+                    return Err(error::closed("send"));
+                }
+                known.waiting = true;
+            }
+            self.outcomes.notify.notified().await;
+        }
+    }
+
+    async fn fate(&self, ticket: Ticket, until: Moment) -> Result<Fate> {
+        self.channel.gate.pass("ask for the fate of a send", until).await?;
+        let fate = self.channel.with(|state, _| state.fates.remove(&(self.outcomes.id, ticket)));
+        Ok(fate.unwrap_or(Fate::Unknown))
+    }
+
+    async fn close(&self, until: Moment) -> Result<()> {
+        let answered = self.channel.gate.pass("close", until).await;
+        self.close_now();
+        answered
+    }
+}
+
+impl State {
+    /// Stores a run, whole or not at all.
+    pub(crate) fn send(&mut self, run: Run, now: Moment) -> Sent {
+        let Run { ticket, session, messages, until, .. } = run;
+        let refused = if until <= now { Err(error::too_late()) } else { self.refuse(&messages) };
+        let outcome = match refused {
+            Err(why) => Err(why),
+            Ok(()) if messages.is_empty() => Ok(None),
+            Ok(()) => {
+                let last = self.append(&session, messages.into_iter().map(Stored::new), now);
+                Ok(Some(Position::new(last)))
+            }
+        };
+        Sent { ticket, outcome }
+    }
+
+    fn refuse(&self, messages: &[Arc<Content>]) -> Result<()> {
+        let mut bytes = 0;
+        for size in messages.iter().map(|m| m.size()) {
+            if size > self.options.max_message {
+                return Err(error::too_large("send", size, self.options.max_message));
+            }
+            bytes += size as u64;
+        }
+        let messages = messages.len() as u64;
+        let fits = self.messages + messages <= u64::from(self.options.capacity)
+            && self.bytes + bytes <= self.options.capacity_bytes;
+        if fits { Ok(()) } else { Err(error::full(&self.name, self.messages, self.bytes)) }
+    }
+}
