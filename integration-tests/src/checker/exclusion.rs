@@ -31,12 +31,28 @@ struct Run {
 pub(super) struct Runs {
     all: Vec<Run>,
     free: Vec<u32>,
+    accused: Vec<Accused>,
+}
+
+/// An overlap with a run of a process that may be dead already: a process that aborts frees its
+/// locks before anybody reaps it. Any later sign of its life convicts it.
+#[derive(Debug)]
+struct Accused {
+    process: u32,
+    event: Event,
+    of: Of,
+    why: String,
 }
 
 impl Runs {
     pub(super) fn clear(&mut self) {
         self.all.clear();
         self.free.clear();
+        self.accused.clear();
+    }
+
+    pub(super) fn none_accused(&self) -> bool {
+        self.accused.is_empty()
     }
 
     fn add(&mut self, run: Run) -> u32 {
@@ -89,7 +105,11 @@ impl Checker {
                     if run.serial == serial { "the same grant" } else { "another whose right was alive" }
                 );
                 let of = Of::new(start.session, start.message, start.grant);
-                self.fatal(event, Fatal::OverlapLive, of, why);
+                if run.process == event.process || run.serial == serial || !newer {
+                    self.fatal(event, Fatal::OverlapLive, of, why);
+                } else {
+                    self.runs.accused.push(Accused { process: run.process, event: *event, of, why });
+                }
             } else {
                 self.report.count(Reported::ZombieOverlap);
                 if newer {
@@ -102,6 +122,15 @@ impl Checker {
             at = next;
         }
         cut
+    }
+
+    /// A process was alive after what it is accused of; none stands for the end of the history.
+    #[cold]
+    pub(super) fn convict(&mut self, process: Option<u32>) {
+        let guilty = |accused: &mut Accused| process.is_none_or(|process| accused.process == process);
+        for Accused { event, of, why, .. } in self.runs.accused.extract_if(.., guilty).collect::<Vec<_>>() {
+            self.fatal(&event, Fatal::OverlapLive, of, why);
+        }
     }
 
     pub(super) fn open_run(&mut self, event: &Event, start: &Start, at: u32, entry: u32, grant: u32, serial: u32) {
@@ -152,6 +181,7 @@ impl Checker {
     /// A crash cuts off the runs of its process: the attempt is charged, and a start that follows
     /// is a duplicate.
     pub(super) fn cut_runs(&mut self, process: u32) {
+        self.runs.accused.retain(|accused| accused.process != process);
         for at in 0..self.runs.all.len() {
             let Some(run) = self.runs.all.get(at).filter(|run| run.open && run.process == process).cloned() else {
                 continue;
@@ -167,6 +197,7 @@ impl Checker {
 
     /// Runs that never ended although their process lives.
     pub(super) fn judge_runs(&mut self) {
+        self.convict(None);
         for at in 0..self.runs.all.len() {
             let Some(run) = self.runs.all.get(at).filter(|run| run.open).cloned() else { continue };
             let alive = self.processes.get(&run.process).is_none_or(|p| !p.kill_sent && !p.reaped && !p.frozen);

@@ -210,6 +210,7 @@ impl Checker {
     /// A kill closes the connections at some moment between the signal and the reaping, and the
     /// broker frees the lock at that moment: so the right ends with the signal.
     pub(super) fn kill_sent(&mut self, event: &Event, target: u32) {
+        self.convict(Some(target));
         self.processes.entry(target).or_default().kill_sent = true;
         for grant in self.grants.iter_mut().filter(|grant| grant.process == target) {
             grant.ended_at = grant.ended_at.min(event.time);

@@ -111,6 +111,9 @@ impl Checker {
     pub fn push(&mut self, event: &Event) {
         self.events += 1;
         self.now = self.now.max(event.time);
+        if !self.runs.none_accused() {
+            self.convict(Some(event.process));
+        }
         let e = event;
         match e.what {
             What::GroupStart => self.group_start(e.group),

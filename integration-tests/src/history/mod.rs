@@ -5,15 +5,15 @@
 //! clock ([`now`]), so that an overlap is exact. [`Merge`] reads the files back in one order,
 //! by (time, process, number), for the [checker](crate::checker).
 
+mod codes;
 mod event;
 mod hash;
 mod reader;
 mod record;
 mod writer;
 
-pub use event::{
-    Answer, Cause, Ended, Event, Fault, GrantId, Message, Phase, Place, Position, Reason, SettleKind, Side, Store, What,
-};
+pub use codes::{Answer, Cause, Ended, Fault, Phase, Reason, Side, Store};
+pub use event::{Event, GrantId, Message, Place, Position, SettleKind, What};
 pub use hash::{body_hash, session_hash};
 pub use reader::{Merge, Torn};
 pub use record::{Invalid, RECORD_LEN, Record};

@@ -5,9 +5,8 @@ use std::fmt;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::event::{
-    Answer, Cause, Ended, Event, Fault, GrantId, Message, Phase, Place, Position, Reason, SettleKind, Side, Store, What,
-};
+use super::codes::{Answer, Cause, Ended, Fault, Phase, Reason, Side, Store};
+use super::event::{Event, GrantId, Message, Place, Position, SettleKind, What};
 
 /// Bytes a record.
 pub const RECORD_LEN: usize = size_of::<Record>();
