@@ -7,12 +7,12 @@ use convoy_conformance::history::{
     Event, Invalid, Memory, Merge, RECORD_LEN, Record, Recorder, What, Writer, body_hash, now, session_hash,
 };
 
-use crate::random;
+use crate::samples::samples;
 
 #[test]
 fn every_kind_of_event_survives_its_bytes() {
     let mut kinds = std::collections::HashSet::new();
-    for event in random::samples() {
+    for event in samples() {
         kinds.insert(std::mem::discriminant(&event.what));
         assert_eq!(Event::try_from(&Record::from(&event)), Ok(event));
     }

@@ -52,6 +52,14 @@ lies! {
         h.lose(A, Cause::Connection);
     }
 
+    lost_in_one_of_two_groups, total, Lost: |h| {
+        h.group = 8;
+        h.tell(0, What::GroupStart);
+        h.send([m(1)]);
+        h.grant(A);
+        h.handle(A, [m(1)]);
+    }
+
     phantom, total, Phantom: |h| {
         h.send([m(1)]);
         h.grant(A);
@@ -169,6 +177,16 @@ lies! {
         h.end(A, m(1), Ended::Cancelled);
         h.end(B, m(1), Ended::Ok);
         h.settle(B, m(1));
+    }
+
+    overlap_with_a_process_that_lived_until_it_was_killed, total, OverlapLive: |h| {
+        h.send([m(1)]);
+        h.grant(A);
+        h.deliver(A, [m(1)]);
+        h.start(A, m(1));
+        h.grant(B);
+        h.handle(B, [m(1)]);
+        h.kill(1);
     }
 
     overlap_within_a_grant, total, OverlapLive: |h| {

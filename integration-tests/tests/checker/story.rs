@@ -22,6 +22,7 @@ pub struct Story {
     pub events: Vec<Event>,
     pub now: u64,
     pub session: u64,
+    pub group: u32,
     producer: u32,
     positions: bool,
     blocking: bool,
@@ -40,8 +41,16 @@ pub fn of(producer: u32, pseq: u64) -> Message {
 impl Story {
     pub fn new(options: Options) -> Self {
         let positions = options.order == convoy_conformance::checker::Order::Total;
-        let mut story =
-            Self { options, events: Vec::new(), now: SECOND, session: S, producer: 1, positions, blocking: false };
+        let mut story = Self {
+            options,
+            events: Vec::new(),
+            now: SECOND,
+            session: S,
+            group: GROUP,
+            producer: 1,
+            positions,
+            blocking: false,
+        };
         story.options.grace = SECOND;
         story.tell(0, What::GroupStart);
         story
@@ -50,7 +59,7 @@ impl Story {
     pub fn tell(&mut self, process: u32, what: What) {
         self.now += MS;
         let number = self.events.len() as u64;
-        self.events.push(Event { time: self.now, process, number, group: GROUP, what });
+        self.events.push(Event { time: self.now, process, number, group: self.group, what });
     }
 
     pub fn wait(&mut self, time: u64) {
@@ -244,3 +253,21 @@ pub fn truth(options: Options, tell: impl FnOnce(&mut Story)) -> Verdict {
     assert!(verdict.is_live(), "{verdict}");
     verdict
 }
+
+/// Correct histories, each a test: `name, options: |story| { … } => |verdict| what else holds;`
+macro_rules! truths {
+    ($($name:ident, $options:ident: |$h:ident| $tell:block $(=> |$v:ident| $check:expr)?;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let _verdict = truth(Options::$options(), |$h: &mut Story| $tell);
+                $(
+                    let $v = &_verdict;
+                    assert!($check, "{}", $v);
+                )?
+            }
+        )+
+    };
+}
+
+pub(crate) use truths;
