@@ -7,11 +7,14 @@
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod backend;
+#[cfg(feature = "runtime")]
+mod consumer;
 pub mod engine;
 mod error;
 mod guarantee;
 mod lease_cell;
 mod message;
+mod observe;
 mod policy;
 mod position;
 pub mod producer;
@@ -21,9 +24,19 @@ mod session;
 mod time;
 mod topology;
 
+#[cfg(all(feature = "runtime", feature = "json"))]
+pub use consumer::Json;
+#[cfg(feature = "runtime")]
+pub use consumer::{
+    Consumer, ConsumerBuilder, Delivery, Failure, Handler, Lease, Payload, Processor, ProcessorBuilder, Received,
+    Report, Session, Snapshot, Stuck, WithState, with_state,
+};
 pub use error::{Error, ErrorKind, Outcome, Result, Scope};
 pub use guarantee::{Claim, Guarantee, Guarantees, Support};
 pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, ProducerId, Redelivered, Stamp};
+#[cfg(feature = "runtime")]
+pub use observe::TracingObserver;
+pub use observe::{Observed, Observer};
 pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
 pub use position::{Fence, Position};
 pub use session::{IntoSessionId, SessionId};

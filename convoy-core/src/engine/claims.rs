@@ -3,7 +3,7 @@
 use super::input::{Notice, Start};
 use super::state::Step;
 use super::{Bug, Engine, Mode};
-use crate::backend::{Loss, Place, Shape};
+use crate::backend::{Grant, Loss, Place, Shape};
 use crate::session::SessionId;
 use crate::time::Moment;
 
@@ -209,6 +209,13 @@ impl Engine {
                 self.release(now, gi);
             }
         }
+    }
+
+    /// The right that a claimed session is held by.
+    #[must_use]
+    pub fn grant_of(&self, claim: ClaimId) -> Option<Grant> {
+        let gi = self.sessions[self.claimed(claim)?].grant?;
+        self.grants.get(gi).map(|g| g.grant)
     }
 
     fn claimed(&self, claim: ClaimId) -> Option<usize> {

@@ -1,0 +1,314 @@
+//! What runs one consumer: its shards, the task that takes the broker's events, and one that keeps each shard's time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::demand::{Appetite, Demand, Tell};
+use super::permits::Permits;
+use super::shard::Shard;
+use super::{instant, now};
+use crate::backend::{Command, Event, Limits, Reason, Source};
+use crate::engine::{Config, Counts, Engine, Input, Then, Totals};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::Observer;
+use crate::policy::Exhausted;
+use crate::position::Position;
+use crate::session::SessionId;
+use crate::time::Moment;
+
+/// After an error that is passing, the source is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// One consumer at work.
+pub(crate) struct Driver {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) limits: Limits,
+    pub(crate) shards: Box<[Shard]>,
+    pub(crate) permits: Permits,
+    pub(super) demand: Demand,
+    pub(crate) pull: Pull,
+    pub(crate) channel: String,
+    pub(crate) group: String,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+    pub(super) grace: Duration,
+    undecodable: Then,
+    failure: Mutex<Option<Error>>,
+    /// Somebody must look at the failure.
+    failed: Notify,
+    /// Something changed that a drain waits for.
+    changed: Notify,
+    leaving: AtomicBool,
+    /// Every task of the consumer ends.
+    pub(super) closed: CancellationToken,
+}
+
+/// What pull loops share.
+#[derive(Debug, Default)]
+pub(crate) struct Pull {
+    /// A session may be there to be claimed.
+    pub(crate) ready: Notify,
+    /// Something happened that a wait for a named session may be over for.
+    pub(crate) changed: Notify,
+    /// Loops that wait for the next free session; `None` in a processor.
+    pub(crate) waiting: Option<AtomicUsize>,
+    denied: Mutex<Vec<(SessionId, Error)>>,
+}
+
+impl Pull {
+    pub(super) fn deny(&self, session: SessionId, error: Error) {
+        if self.waiting.is_some() {
+            self.denied.lock().push((session, error));
+        }
+    }
+
+    pub(crate) fn take_denied(&self, session: &SessionId) -> Option<Error> {
+        let mut denied = self.denied.lock();
+        let at = denied.iter().position(|(id, _)| id == session)?;
+        Some(denied.swap_remove(at).1)
+    }
+}
+
+/// How a consumer is set up.
+pub(crate) struct Setup {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) config: Config,
+    pub(crate) channel: String,
+    pub(crate) group: String,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) shards: usize,
+    /// Handlers at once, in a processor; `None` for pull loops.
+    pub(crate) concurrency: Option<usize>,
+}
+
+impl Driver {
+    pub(crate) fn new(setup: Setup) -> Arc<Self> {
+        let limits = setup.source.limits();
+        let shards = setup.shards.max(1);
+        let mut config = setup.config;
+        config.observe = !setup.observers.is_empty();
+        config.idle_under_pressure = limits.accept_cost;
+        // Each shard bounds its own part, so that no lock is shared on the way of a message.
+        let total = &mut config.bounds.total;
+        *total = crate::policy::Bound::new(total.messages / shards, total.bytes / shards);
+        let grace = config.grace;
+        let undecodable = match config.retry.then {
+            Some(Exhausted::DeadLetter) => Then::DeadLetter,
+            Some(Exhausted::Stop) => Then::Stop,
+            None => Then::Retry,
+        };
+        let engine = |_| Shard::new(Engine::new(config.clone(), limits.clone()));
+        let waiting = setup.concurrency.is_none().then(AtomicUsize::default);
+        Arc::new(Self {
+            demand: Demand::new(&limits),
+            shards: (0..shards).map(engine).collect(),
+            limits,
+            permits: Permits::new(setup.concurrency.unwrap_or(usize::MAX)),
+            pull: Pull { waiting, ..Pull::default() },
+            source: setup.source,
+            channel: setup.channel,
+            group: setup.group,
+            observers: setup.observers,
+            grace,
+            undecodable,
+            failure: Mutex::new(None),
+            failed: Notify::new(),
+            changed: Notify::new(),
+            leaving: AtomicBool::new(false),
+            closed: CancellationToken::new(),
+        })
+    }
+
+    /// Starts the tasks that every consumer has. `successor` starts another worker of a shard.
+    pub(crate) fn spawn(self: &Arc<Self>, successor: Option<super::worker::Successor>) {
+        tokio::spawn(Arc::clone(self).pump());
+        for index in 0..self.shards.len() {
+            tokio::spawn(super::timer::run(Arc::clone(self), index, successor.clone()));
+        }
+        self.held_changed();
+    }
+
+    /// Takes the broker's events to their shards, oldest first. It never waits for a handler.
+    async fn pump(self: Arc<Self>) {
+        let mut events = Vec::new();
+        let mut parts: Vec<Vec<Event>> = self.shards.iter().map(|_| Vec::new()).collect();
+        loop {
+            let result = tokio::select! {
+                biased;
+                () = self.closed.cancelled() => return,
+                result = self.source.next(&mut events) => result,
+            };
+            for event in events.drain(..) {
+                let shard = event.grant().map_or(0, |g| g.shard() as usize % parts.len());
+                parts[shard].push(event);
+            }
+            for (shard, part) in self.shards.iter().zip(&mut parts).filter(|(_, part)| !part.is_empty()) {
+                shard.with(&self, |core, now| {
+                    for event in part.drain(..) {
+                        core.engine.handle(now, Input::Event(event));
+                    }
+                });
+            }
+            self.changed.notify_waiters();
+            self.pull.changed.notify_waiters();
+            match result {
+                Ok(()) => {}
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(channel = self.channel, group = self.group, %error, "source failed; asking again");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                Err(error) => {
+                    // A close of our own is no failure.
+                    if !self.leaving.load(Ordering::SeqCst) || error.kind() != ErrorKind::Closed {
+                        self.fail(error);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The number of rights changed, or what is wanted: the broker and the shards are told.
+    pub(crate) fn held_changed(&self) {
+        self.changed.notify_waiters();
+        let appetite = match &self.pull.waiting {
+            Some(waiting) => Appetite::Waiting(waiting.load(Ordering::SeqCst)),
+            None => Appetite::UpTo(self.permits.most()),
+        };
+        self.demand.update(appetite, |tell| match tell {
+            Tell::Wanted(wanted) => self.source.submit(&mut vec![Command::Accept { wanted }]),
+            Tell::Pressure(on) => self.shards.iter().for_each(|shard| shard.tell_pressure(self, on)),
+        });
+    }
+
+    /// A message says that the consumer must stop.
+    pub(super) fn stop(&self, session: &SessionId, position: Position, reason: &Reason) {
+        let kind = match reason.code {
+            "misrouted" => ErrorKind::Misrouted,
+            _ => ErrorKind::HandlerStopped,
+        };
+        let why = format!("{}: {}", reason.code, reason.detail);
+        let error = Error::new(kind, "process").because(why).with("session", session).with("position", position);
+        self.fail(error.with("attempts", reason.attempts));
+    }
+
+    fn fail(&self, error: Error) {
+        self.failure.lock().get_or_insert(error);
+        self.failed.notify_waiters();
+        self.failed.notify_one();
+    }
+
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.lock().take()
+    }
+
+    /// Waits until something failed that ends the consumer.
+    pub(crate) async fn failed(&self) {
+        let failed = self.failed.notified();
+        if self.failure.lock().is_some() || self.closed.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            () = failed => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// Starts nothing more, lets what runs end and settle, gives every right back and closes the source. Whether all ended in time.
+    pub(crate) async fn drain(&self, limit: Duration) -> Result<bool> {
+        let until = now() + limit;
+        self.leaving.store(true, Ordering::SeqCst);
+        self.demand.leave();
+        self.held_changed();
+        for shard in &self.shards {
+            shard.with(self, |core, now| core.engine.handle(now, Input::Drain { until }));
+        }
+        // A handler is told to end before the limit and dropped at it; what the broker then answers has a little time more.
+        let last = until + self.grace + Duration::from_millis(500);
+        let drained = tokio::time::timeout_at(instant(last), self.drained()).await.is_ok();
+        let closed = self.source.close((now() + Duration::from_secs(5)).max(last)).await;
+        self.abandon();
+        closed.map(|()| drained)
+    }
+
+    async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.shards.iter().all(|s| s.look(|core| core.engine.is_drained())) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends every task at once. Rights that are still held run out by themselves, or go with the connection.
+    pub(crate) fn abandon(&self) {
+        self.closed.cancel();
+        let tasks = self.shards.iter().flat_map(|s| s.with(self, |core, _| core.abandon()));
+        // Not under the lock: a task that is dropped here reports its end there.
+        tasks.collect::<Vec<_>>().iter().for_each(tokio::task::AbortHandle::abort);
+        self.pull.ready.notify_waiters();
+        self.pull.changed.notify_waiters();
+    }
+
+    pub(crate) fn pause(&self, on: bool) {
+        for shard in &self.shards {
+            shard.with(self, |core, now| core.engine.handle(now, if on { Input::Pause } else { Input::Resume }));
+        }
+    }
+
+    /// What follows when a body cannot be read: the path of exhausted attempts, at once.
+    pub(crate) fn undecodable(&self) -> Then {
+        self.undecodable
+    }
+
+    /// Wakes everybody who may start something.
+    pub(super) fn wake_all(&self) {
+        self.shards.iter().for_each(|s| s.work.notify_one());
+    }
+
+    /// A run ended somewhere: what a drain waits for may be there.
+    pub(super) fn run_is_over(&self) {
+        if self.leaving.load(Ordering::Relaxed) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    pub(crate) fn counts(&self) -> (Counts, Totals) {
+        self.shards.iter().fold((Counts::default(), Totals::default()), |(mut counts, mut totals), shard| {
+            let (c, t) = shard.look(|core| (core.engine.counts(), core.engine.totals()));
+            counts += c;
+            totals += t;
+            (counts, totals)
+        })
+    }
+
+    pub(crate) fn stuck(&self) -> Option<(SessionId, Moment, u32)> {
+        let stuck = |s: &Shard| s.look(|core| core.engine.stuck().map(|(id, since, n)| (id.clone(), since, n)));
+        self.shards.iter().filter_map(stuck).min_by_key(|(_, since, _)| *since)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.demand.held()
+    }
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("channel", &self.channel).field("group", &self.group).finish_non_exhaustive()
+    }
+}

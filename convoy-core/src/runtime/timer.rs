@@ -1,0 +1,51 @@
+//! The task that keeps a shard's time, and looks after its worker.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::driver::Driver;
+use super::shard::Shard;
+use super::worker::Successor;
+use super::{instant, now};
+use crate::engine::Input;
+use crate::time::Moment;
+
+/// A worker that is so long in one poll, with sessions ready, gets a successor.
+const STUCK_AFTER: Duration = Duration::from_millis(10);
+
+/// Tells the engine the time when it wants to know, and nothing else: no handler is ever polled here, so that one that blocks its thread does not hold up renewals.
+pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Successor>) {
+    let shard = &driver.shards[index];
+    loop {
+        let due = shard.arm().unwrap_or(Moment::NEVER);
+        let watching = successor.is_some() && shard.watched.load(Ordering::SeqCst);
+        let until = if watching { due.min(now() + STUCK_AFTER) } else { due };
+        tokio::select! {
+            biased;
+            () = driver.closed.cancelled() => return,
+            () = shard.timer.notified() => {}
+            () = tokio::time::sleep_until(instant(until)) => {}
+        }
+        if now() >= due {
+            shard.with(&driver, |core, now| core.engine.handle(now, Input::Tick));
+            driver.run_is_over();
+        }
+        if let Some(successor) = &successor {
+            look_after_worker(shard, index, successor);
+        }
+    }
+}
+
+fn look_after_worker(shard: &Shard, index: usize, successor: &Successor) {
+    if !shard.look(|core| core.engine.has_ready()) {
+        shard.watched.store(false, Ordering::SeqCst);
+        return;
+    }
+    let since = shard.polling_since.load(Ordering::Relaxed);
+    if since != 0 && now().since(Moment::from_nanos(since)) >= STUCK_AFTER {
+        shard.polling_since.store(0, Ordering::Relaxed);
+        let number = shard.worker.fetch_add(1, Ordering::SeqCst) + 1;
+        successor(index, number);
+    }
+}
