@@ -40,6 +40,15 @@ impl SendError {
         Self::new(cause.kind(), Outcome::NotApplied, session, content, None, Arc::new(cause))
     }
 
+    /// The outcome of a send whose producer vanished without telling it.
+    #[cfg(feature = "runtime")]
+    pub(super) fn lost() -> Self {
+        let cause =
+            Error::new(ErrorKind::OutcomeUnknown, "send").because("the producer ended without telling the outcome");
+        let (session, content) = (SessionId::lone(0, 0), Arc::new(Content::new("")));
+        Self::new(cause.kind(), Outcome::Unknown, session, content, None, Arc::new(cause))
+    }
+
     /// What went wrong; [`Halted`](ErrorKind::Halted) when it was an earlier message that failed.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

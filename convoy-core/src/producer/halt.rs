@@ -78,6 +78,12 @@ impl Pipeline {
         listed.collect()
     }
 
+    /// How many sessions stand still.
+    #[must_use]
+    pub fn halted_count(&self) -> usize {
+        self.sessions.items.iter().filter(|session| session.halt.is_some()).count()
+    }
+
     /// The messages that a halted session keeps, in order; none when it is not halted.
     #[must_use]
     pub fn halted_messages(&self, session: &SessionId) -> Vec<HaltedMessage> {

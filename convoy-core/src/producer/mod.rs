@@ -15,19 +15,38 @@
 //!   room to remember it. Idle sessions are forgotten.
 
 mod bugs;
+#[cfg(feature = "runtime")]
+mod driver;
 mod error;
 mod failure;
 mod halt;
+#[cfg(feature = "runtime")]
+mod handle;
 mod list;
 mod load;
 mod nodes;
 mod options;
 mod pipeline;
 mod runs;
+#[cfg(feature = "runtime")]
+mod sending;
 mod sessions;
+#[cfg(feature = "runtime")]
+mod settings;
+#[cfg(feature = "runtime")]
+mod shared;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "runtime")]
+mod watch;
 
+#[cfg(feature = "runtime")]
+pub use self::{
+    handle::Producer,
+    sending::{SendAllError, Sending, SendingAll},
+    settings::ProducerOptions,
+    watch::{SendEvent, Watch},
+};
 #[cfg(feature = "seeded-bugs")]
 pub use bugs::ProducerBug;
 pub use error::SendError;

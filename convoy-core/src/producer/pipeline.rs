@@ -55,7 +55,8 @@ pub struct Pipeline {
     pub(super) serials: u64,
     pub(super) runs: u64,
     pub(super) halts: u64,
-    closed: bool,
+    /// Why sends are refused.
+    closed: Option<Box<str>>,
 }
 
 impl Pipeline {
@@ -75,7 +76,7 @@ impl Pipeline {
             serials: 0,
             runs: 0,
             halts: 0,
-            closed: false,
+            closed: None,
         }
     }
 
@@ -162,18 +163,19 @@ impl Pipeline {
 
     /// Refuses sends from now on; what is queued goes on.
     pub fn close(&mut self) {
-        self.closed = true;
+        self.closed.get_or_insert_with(|| "the producer is closed".into());
     }
 
     /// Whether sends are refused.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed.is_some()
     }
 
     /// Ends everything: what is out is unknown, what waits is not applied. The messages are kept with their halted sessions.
     pub fn stop(&mut self, now: Moment, why: &str) {
-        self.closed = true;
+        // The first reason stands.
+        self.closed.get_or_insert_with(|| why.into());
         for session in 0..self.sessions.items.len() as u32 {
             let first = self.sessions.items[session as usize].queue.head;
             let Some(node) = self.nodes.items.get(first as usize) else { continue };
@@ -209,10 +211,16 @@ impl Pipeline {
         self.sessions.len()
     }
 
-    /// The pending send that runs out of time first: with one time-out for all, the oldest.
+    /// A mark behind every send so far, for [`answered_to`](Self::answered_to).
     #[must_use]
-    pub fn oldest_pending(&self) -> Option<SendId> {
-        self.nodes.first_due().map(|(slot, node)| SendId { serial: node.serial, slot })
+    pub fn mark(&self) -> u64 {
+        self.serials
+    }
+
+    /// Whether every send before the mark has its outcome. Exact when deadlines grow with the order of the sends, as with one time-out for all.
+    #[must_use]
+    pub fn answered_to(&self, mark: u64) -> bool {
+        self.nodes.first_due().is_none_or(|(_, node)| node.serial > mark)
     }
 
     /// What a pending send carries, with its stamp.
@@ -231,8 +239,9 @@ impl Pipeline {
         room: bool,
     ) -> Result<SendId, SendError> {
         let size = content.size();
-        if self.closed {
-            return Err(SendError::refused(id, Arc::new(content), Error::new(ErrorKind::Closed, "send")));
+        if let Some(why) = &self.closed {
+            let error = Error::new(ErrorKind::Closed, "send").because(&**why);
+            return Err(SendError::refused(id, Arc::new(content), error));
         }
         let halt = self.sessions.find(&id).and_then(|at| self.sessions.items[at as usize].halt.as_ref());
         if let Some(halt) = halt.filter(|_| !bug!(self, AcceptsWhileHalted)) {

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "seeded-bugs")]
 mod bugs;
+#[cfg(feature = "runtime")]
+mod handle;
 mod model;
 mod rules;
+#[cfg(feature = "runtime")]
+mod scripted;
 
 use std::time::Duration;
 
