@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Outcome};
+use crate::error::{Error, ErrorKind, Outcome, Scope};
 use crate::message::{Content, Message, MessageId};
 use crate::session::SessionId;
 
@@ -138,10 +138,7 @@ impl StdError for SendError {
 impl From<SendError> for Error {
     fn from(error: SendError) -> Self {
         let Inner { kind, outcome, session, content, cause, .. } = *error.0;
-        Error::new(kind, "send")
-            .with("session", session)
-            .with("message", content.id())
-            .with_outcome(outcome)
-            .caused_by(cause)
+        let error = Error::new(kind, "send").with("session", session).with("message", content.id());
+        error.with_outcome(outcome).with_scope(Scope::Session).caused_by(cause)
     }
 }

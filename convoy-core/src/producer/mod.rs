@@ -1,6 +1,6 @@
 //! Sending in order: the order of the calls on one producer is the order in the session, through every failure.
 //!
-//! [`Pipeline`] decides and knows no clock, no I/O and no runtime; the simulation runs it by the million. [`Producer`] is what programs hold.
+//! [`Pipeline`] decides and knows no clock, no I/O and no runtime; the simulation runs it by the million. `Producer` (feature `runtime`) is what programs hold.
 //!
 //! # What holds
 //! - At most one run of a session is at the broker; sessions pipeline freely beside each other.
