@@ -125,6 +125,10 @@ impl Broker {
         self.channels.lock().get(channel).cloned()
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Channel>> {
+        self.channels.lock().values().cloned().collect()
+    }
+
     /// The channel of this name, made with `options` when there is none.
     pub(crate) fn make(&self, channel: &str, options: Options) -> Arc<Channel> {
         let mut channels = self.channels.lock();

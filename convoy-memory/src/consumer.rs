@@ -29,8 +29,19 @@ impl MemorySource {
         Self { channel, id, slot, notify }
     }
 
+    /// Waits until the broker answers this consumer; not for ever.
+    async fn answered(&self, operation: &'static str) -> Result<()> {
+        let until = self.channel.answer_limit();
+        self.channel.gate.pass(operation, until).await?;
+        if self.channel.with(|state, _| matches!(state.consumers[self.slot].link, ConsumerLink::Silent(_))) {
+            tokio::time::sleep_until(instant(until)).await;
+            return Err(error::no_answer(operation));
+        }
+        Ok(())
+    }
+
     pub(crate) fn close_now(&self) {
-        self.channel.with(|state, _| state.close_consumer(self.slot));
+        self.channel.with(|state, now| state.close_consumer(self.slot, now));
     }
 }
 
@@ -95,7 +106,7 @@ impl Drop for MemorySource {
 #[async_trait]
 impl SessionState for MemorySource {
     async fn state(&self, grant: Grant, session: &SessionId) -> Result<Option<Bytes>> {
-        self.channel.gate.pass("read state", self.channel.answer_limit()).await?;
+        self.answered("read state").await?;
         self.channel.with(|state, now| {
             state.advance(now);
             let group = state.fence_state(self.slot, grant, session).ok_or_else(|| error::lock_lost("read state"))?;
@@ -104,7 +115,7 @@ impl SessionState for MemorySource {
     }
 
     async fn set_state(&self, grant: Grant, session: &SessionId, value: Option<Bytes>) -> Result<()> {
-        self.channel.gate.pass("write state", self.channel.answer_limit()).await?;
+        self.answered("write state").await?;
         self.channel.with(|state, now| {
             state.advance(now);
             let group = state.fence_state(self.slot, grant, session).ok_or_else(|| error::lock_lost("write state"))?;

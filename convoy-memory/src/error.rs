@@ -36,6 +36,19 @@ pub(crate) fn no_answer(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation).because("the broker did not answer in time")
 }
 
+pub(crate) fn refused(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Refused, operation)
+}
+
+pub(crate) fn unknown(operation: &'static str) -> Error {
+    Error::new(ErrorKind::OutcomeUnknown, operation)
+}
+
+pub(crate) fn no_two_lanes() -> Error {
+    Error::new(ErrorKind::Unsupported, "foreign message")
+        .because("a message is misrouted only where there are two lanes")
+}
+
 pub(crate) fn lock_lost(operation: &'static str) -> Error {
     Error::new(ErrorKind::LockLost, operation)
 }

@@ -1,13 +1,14 @@
 //! The in-process broker of convoy: the embedded default, the broker of your unit tests, and the reference of the contracts.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod backend;
 mod config;
 mod consumer;
 mod dead;
 mod error;
+mod faults;
 mod gate;
 mod guarantees;
 mod inspect;
@@ -18,4 +19,5 @@ mod topology;
 
 pub use backend::MemoryBroker;
 pub use config::Options;
+pub use faults::{AnswerFault, ChannelFaults, ConsumerId, Faults, GroupFaults, Landing, SendFault, StaleEvent};
 pub use inspect::{ChannelStats, GroupStats};

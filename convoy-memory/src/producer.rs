@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use convoy_core::backend::{Fate, Run, Sent, Sink, Ticket};
+use convoy_core::runtime::instant;
 use convoy_core::{Content, Moment, Position, Result};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use crate::error;
 use crate::state::{Channel, State, Stored};
@@ -63,6 +65,11 @@ impl Outcomes {
         self.change(|known| known.sent.push(sent));
     }
 
+    /// A pending `next` looks at the clock again.
+    pub(crate) fn nudge(&self) {
+        self.change(|_| ());
+    }
+
     fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock();
         change(&mut known);
@@ -88,21 +95,23 @@ impl Sink for MemorySink {
         if runs.is_empty() {
             return;
         }
-        self.outcomes.change(|known| {
-            if known.closed {
-                let refused = |run: Run| Sent { ticket: run.ticket, outcome: Err(error::closed("send")) };
-                return known.sent.extend(runs.drain(..).map(refused));
-            }
+        // Reported after the channel's lock is let go, which reports outcomes itself.
+        let mut sent = Vec::with_capacity(runs.len());
+        if self.outcomes.known.lock().closed {
+            let refused = |run: Run| Sent { ticket: run.ticket, outcome: Err(error::closed("send")) };
+            sent.extend(runs.drain(..).map(refused));
+        } else {
             self.channel.with(|state, now| {
                 for run in runs.drain(..) {
                     if state.frozen {
                         state.held_back.push((Arc::clone(&self.outcomes), run));
                     } else {
-                        known.sent.push(state.send(run, now));
+                        sent.extend(state.take_run(&self.outcomes, run, now));
                     }
                 }
             });
-        });
+        }
+        self.outcomes.change(|known| known.sent.append(&mut sent));
     }
 
     async fn next(&self, into: &mut Vec<Sent>) -> Result<()> {
@@ -118,14 +127,26 @@ impl Sink for MemorySink {
                 }
                 known.waiting = true;
             }
-            self.outcomes.notify.notified().await;
+            // What a fault holds back comes by the channel's clock, whoever looks at it.
+            let until = self.channel.with(|state, now| {
+                state.advance(now);
+                state.timers.first()
+            });
+            let woken = self.outcomes.notify.notified();
+            if until == Moment::NEVER {
+                woken.await;
+            } else {
+                let _ = timeout_at(instant(until), woken).await;
+            }
         }
     }
 
     async fn fate(&self, ticket: Ticket, until: Moment) -> Result<Fate> {
         self.channel.gate.pass("ask for the fate of a send", until).await?;
-        let fate = self.channel.with(|state, _| state.fates.remove(&(self.outcomes.id, ticket)));
-        Ok(fate.unwrap_or(Fate::Unknown))
+        Ok(self.channel.with(|state, now| {
+            state.advance(now);
+            state.fate(self.outcomes.id, ticket)
+        }))
     }
 
     async fn close(&self, until: Moment) -> Result<()> {
@@ -136,6 +157,14 @@ impl Sink for MemorySink {
 }
 
 impl State {
+    /// Stores a run unless a fault has something else in mind; gives the outcome if it is known already.
+    pub(crate) fn take_run(&mut self, from: &Arc<Outcomes>, run: Run, now: Moment) -> Option<Sent> {
+        match self.faults.sends.take() {
+            None => Some(self.send(run, now)),
+            Some(fault) => self.send_faulty(from, run, fault, now),
+        }
+    }
+
     /// Stores a run, whole or not at all.
     pub(crate) fn send(&mut self, run: Run, now: Moment) -> Sent {
         let Run { ticket, session, messages, until, .. } = run;
@@ -145,6 +174,7 @@ impl State {
             Ok(()) if messages.is_empty() => Ok(None),
             Ok(()) => {
                 let last = self.append(&session, messages.into_iter().map(Stored::new), now);
+                self.count_for_late(now);
                 Ok(Some(Position::new(last)))
             }
         };

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use convoy_core::backend::{Answer, Command, Event, Grant, Progress, Reason, Ticket};
+use convoy_core::backend::{Answer, Command, Event, Grant, Loss, Progress, Reason, Ticket};
 use convoy_core::{Inbound, Moment};
 
+use crate::faults::AnswerFault;
 use crate::state::{Spot, State};
 
 impl State {
@@ -13,11 +14,11 @@ impl State {
         match command {
             Command::Accept { wanted } => self.want(consumer, wanted, now),
             Command::AcceptNamed { session, until } => self.accept_named(consumer, session, until, now),
-            Command::Settle { grant, ticket, progress } => self.settle(consumer, grant, ticket, &progress),
-            Command::SetAside { grant, message, reason } => self.set_aside(consumer, grant, &message, &reason),
+            Command::Settle { grant, ticket, progress } => self.settle(consumer, grant, ticket, &progress, now),
+            Command::SetAside { grant, message, reason } => self.set_aside(consumer, grant, &message, &reason, now),
             Command::Renew { grant } => self.renew(consumer, grant, asked_at, now),
             Command::Read { grant, on } => self.read(consumer, grant, on),
-            Command::Leave => self.leave_for_good(consumer),
+            Command::Leave => self.leave_for_good(consumer, now),
             Command::Release { grant } => self.give_back(consumer, grant, false, now),
             Command::Surrender { grant } => self.give_back(consumer, grant, true, now),
             // The contract may grow; a right that this broker cannot serve is better not held.
@@ -25,15 +26,34 @@ impl State {
         }
     }
 
-    fn settle(&mut self, consumer: u32, grant: Grant, ticket: Ticket, progress: &Progress) {
+    fn settle(&mut self, consumer: u32, grant: Grant, ticket: Ticket, progress: &Progress, now: Moment) {
         let Some(lock) = self.held(consumer, grant) else {
             // Its holder was told that the right is gone, which answers it.
             let group = self.consumers[consumer].group;
             self.groups[group as usize].stale_settlements += 1;
             return;
         };
-        self.apply(lock, progress);
-        self.tell(consumer, Event::Settled { grant, ticket, answer: Answer::Ok });
+        let group = self.locks.get(lock).group;
+        let fault = self.groups[group as usize].faults.settlements.take();
+        let answer = match fault {
+            Some(AnswerFault::Refuse) => Answer::Refused,
+            Some(AnswerFault::NotApplied | AnswerFault::Unanswered) => Answer::NotApplied,
+            None | Some(AnswerFault::Delay(_) | AnswerFault::AnswerLost) => {
+                self.apply(lock, progress);
+                Answer::Ok
+            }
+        };
+        self.tell_answer(consumer, fault, Event::Settled { grant, ticket, answer }, now);
+        if answer == Answer::Refused {
+            self.refuse_right(lock, now);
+        }
+    }
+
+    /// The right ends with a request that was refused.
+    fn refuse_right(&mut self, lock: u32, now: Moment) {
+        let group = self.locks.get(lock).group;
+        self.end(lock, Some(Loss::Refused), true, now);
+        self.share_lanes(group, now);
     }
 
     fn apply(&mut self, lock: u32, progress: &Progress) {
@@ -44,10 +64,17 @@ impl State {
     }
 
     /// A session's message goes to the store and is settled in one step; a lane's is copied only.
-    fn set_aside(&mut self, consumer: u32, grant: Grant, message: &Inbound, reason: &Reason) {
+    fn set_aside(&mut self, consumer: u32, grant: Grant, message: &Inbound, reason: &Reason, now: Moment) {
         let Some(lock) = self.held(consumer, grant) else { return };
-        let answer = self.copy_aside(lock, message, reason);
-        self.tell(consumer, Event::SetAside { grant, position: message.position.value, answer });
+        let group = self.locks.get(lock).group;
+        let fault = self.groups[group as usize].faults.set_asides.take();
+        let answer = match fault {
+            Some(AnswerFault::Refuse) => Answer::Refused,
+            Some(AnswerFault::NotApplied | AnswerFault::Unanswered) => Answer::NotApplied,
+            None | Some(AnswerFault::Delay(_) | AnswerFault::AnswerLost) => self.copy_aside(lock, message, reason),
+        };
+        let position = message.position.value;
+        self.tell_answer(consumer, fault, Event::SetAside { grant, position, answer }, now);
     }
 
     fn copy_aside(&mut self, lock: u32, message: &Inbound, reason: &Reason) -> Answer {
@@ -70,8 +97,15 @@ impl State {
 
     fn renew(&mut self, consumer: u32, grant: Grant, asked_at: Moment, now: Moment) {
         let Some(lock) = self.held(consumer, grant) else { return };
-        self.extend(lock, now);
-        self.tell(consumer, Event::Proved { grant, asked_at, valid_for: self.options.lock });
+        let group = self.locks.get(lock).group;
+        let fault = self.groups[group as usize].faults.renewals.take();
+        match fault {
+            Some(AnswerFault::Refuse) => return self.refuse_right(lock, now),
+            Some(AnswerFault::NotApplied | AnswerFault::Unanswered) => return,
+            None | Some(AnswerFault::Delay(_) | AnswerFault::AnswerLost) => self.extend(lock, now),
+        }
+        let valid_for = self.options.lock;
+        self.tell_answer(consumer, fault, Event::Proved { grant, asked_at, valid_for }, now);
     }
 
     fn read(&mut self, consumer: u32, grant: Grant, on: bool) {

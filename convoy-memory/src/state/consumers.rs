@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use convoy_core::Moment;
-use convoy_core::backend::{Command, Event, Fate, Grant, Loss};
+use convoy_core::backend::{Command, Event, Fate, Grant, LeaseCell, Loss};
 use tokio::sync::Notify;
 
 use super::{NONE, Spot, State, Timer};
@@ -41,7 +41,7 @@ pub(crate) struct Consumer {
     /// Whether it said that it wants no right any more.
     pub(super) leaving: bool,
     /// The right that ended last.
-    pub(crate) last_ended: Option<(Grant, Spot)>,
+    pub(crate) last_ended: Option<Grant>,
     /// What came while the broker stood still.
     pub(super) held_back: Vec<(Moment, Command)>,
     /// Whether its handle is gone though locks of it last.
@@ -49,21 +49,27 @@ pub(crate) struct Consumer {
 }
 
 /// How the connection of a consumer stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) enum Link {
     #[default]
     Up,
     /// Cut, and both ends know.
     Cut,
     /// Half-open: nothing passes, and the consumer does not know. These are the rights that it knows of.
-    Silent(Vec<Grant>),
+    Silent(Vec<(Grant, Arc<LeaseCell>)>),
     /// Ended by the consumer.
     Closed,
 }
 
+impl PartialEq for Link {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 impl Consumer {
     /// Whether it may win a right now.
-    pub(super) fn may_win(&self) -> Result<(), convoy_core::Error> {
+    pub(crate) fn may_win(&self) -> Result<(), convoy_core::Error> {
         match self.link {
             Link::Up if self.leaving => Err(error::closed("accept")),
             Link::Up => Ok(()),
@@ -113,35 +119,28 @@ impl State {
     }
 
     /// The consumer wants no right any more; what it holds stays.
-    pub(crate) fn leave_for_good(&mut self, slot: u32) {
+    pub(crate) fn leave_for_good(&mut self, slot: u32, now: Moment) {
         self.consumers[slot].leaving = true;
-        self.leave(slot);
+        self.leave(slot, now);
         self.named_are_over(slot, || error::closed("accept"));
     }
 
     /// The connection ended and both sides know: all rights are free at once.
     pub(crate) fn cut(&mut self, slot: u32, now: Moment) {
+        self.reconnect_silent(slot, now);
         self.consumers[slot].link = Link::Cut;
-        self.leave(slot);
+        self.leave(slot, now);
         self.named_are_over(slot, || error::disconnected("accept"));
         self.end_all(slot, Some(Loss::Disconnected), now);
     }
 
     /// The connection is there again.
     pub(crate) fn reconnect(&mut self, slot: u32, now: Moment) {
-        match std::mem::take(&mut self.consumers[slot].link) {
-            Link::Silent(known) => {
-                for grant in known {
-                    self.tell(slot, Event::Lost { grant, why: Loss::Disconnected });
-                }
-                self.end_all(slot, None, now);
-            }
-            Link::Closed => {
-                self.consumers[slot].link = Link::Closed;
-                return;
-            }
-            Link::Up | Link::Cut => {}
+        if self.consumers[slot].link == Link::Closed {
+            return;
         }
+        self.reconnect_silent(slot, now);
+        self.consumers[slot].link = Link::Up;
         self.join(slot, now);
         self.ask(slot);
         let group = self.consumers[slot].group;
@@ -149,21 +148,39 @@ impl State {
         self.wake(slot);
     }
 
+    /// A half-open connection is noticed: what the consumer believes to hold is gone.
+    fn reconnect_silent(&mut self, slot: u32, now: Moment) {
+        if !matches!(self.consumers[slot].link, Link::Silent(_)) {
+            return;
+        }
+        let Link::Silent(known) = std::mem::take(&mut self.consumers[slot].link) else { return };
+        for (grant, lease) in known {
+            lease.end();
+            self.tell(slot, Event::Lost { grant, why: Loss::Disconnected });
+        }
+        self.end_all(slot, None, now);
+    }
+
     /// Nothing passes in either direction from now on, and neither side knows.
     pub(crate) fn silence(&mut self, slot: u32) {
+        if self.consumers[slot].link != Link::Up {
+            return;
+        }
+        // It hears of that when it is connected again.
+        self.named_are_over(slot, || error::disconnected("accept"));
         let mine = self.locks.slots(|holding| holding.consumer == slot);
-        let known = mine.iter().map(|lock| self.locks.get(*lock).grant).collect();
+        let known = mine.iter().filter_map(|lock| self.locks.get(*lock).known()).collect();
         self.consumers[slot].link = Link::Silent(known);
     }
 
     /// The consumer says that it ends. What it has not given back runs out by itself.
-    pub(crate) fn close_consumer(&mut self, slot: u32) {
+    pub(crate) fn close_consumer(&mut self, slot: u32, now: Moment) {
         if self.consumers[slot].link == Link::Closed {
             return;
         }
-        self.leave(slot);
         self.named_are_over(slot, || error::closed("accept"));
         self.consumers[slot].link = Link::Closed;
+        self.leave(slot, now);
         self.wake(slot);
     }
 
@@ -175,7 +192,7 @@ impl State {
             return;
         }
         if self.consumers[slot].link != Link::Closed {
-            self.close_consumer(slot);
+            self.close_consumer(slot, now);
             self.end_all(slot, None, now);
         }
         self.forget_if_gone(slot);
@@ -219,9 +236,10 @@ impl State {
             self.wake(slot);
         }
         for (outcomes, run) in std::mem::take(&mut self.held_back) {
-            let sent = self.send(run, now);
+            let Some(sent) = self.take_run(&outcomes, run, now) else { continue };
+            // Its sender may have stopped waiting for this answer.
             let fate = if sent.outcome.is_ok() { Fate::Landed } else { Fate::Never };
-            self.fates.insert((outcomes.id(), sent.ticket), fate);
+            self.fates.entry((outcomes.id(), sent.ticket)).or_insert(fate);
             self.report(outcomes, sent);
         }
     }
@@ -231,10 +249,23 @@ impl State {
         self.advance(now);
         for command in commands.drain(..) {
             match self.consumers[slot].link {
-                Link::Silent(_) => {}
+                Link::Silent(_) => self.unheard(slot, command),
                 _ if self.frozen => self.consumers[slot].held_back.push((now, command)),
                 _ => self.command(slot, command, now, now),
             }
+        }
+    }
+
+    /// What a half-open consumer says is lost, but its wishes are told again when it is connected again.
+    fn unheard(&mut self, slot: u32, command: Command) {
+        let consumer = &mut self.consumers[slot];
+        match command {
+            Command::Accept { wanted } => consumer.wanted = wanted,
+            Command::Leave => consumer.leaving = true,
+            Command::AcceptNamed { session, .. } => {
+                consumer.outbox.push_back(Event::Denied { session, error: error::disconnected("accept") });
+            }
+            _ => {}
         }
     }
 

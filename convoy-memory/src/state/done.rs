@@ -79,6 +79,7 @@ fn bit(position: u64) -> u64 {
 
 /// How often unsettled messages were handed over before: for each earlier grant, how far it got. Every grant delivers from the first
 /// unsettled message on without a gap, so that its end says it all.
+#[allow(clippy::box_collection, reason = "almost always none, and one a session: a word, not three")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HandOvers(Option<Box<Vec<(u64, u32)>>>);
 

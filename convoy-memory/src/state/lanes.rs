@@ -1,10 +1,11 @@
 //! Lane mode: a log a lane, leases on lanes, and how the members of a group share them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use convoy_core::backend::{Event, Place, Progress, Recovered};
-use convoy_core::{Moment, Position, SessionId};
+use convoy_core::{Content, Moment, Position, SessionId};
 
 use super::done::{Done, HandOvers};
 use super::locks::Granted;
@@ -50,6 +51,11 @@ pub(super) enum NextOfLane<'a> {
 impl LaneLog {
     pub(super) fn new() -> Self {
         Self { base: 1, messages: VecDeque::new() }
+    }
+
+    /// Some message that is kept.
+    pub(super) fn any(&self) -> Option<(SessionId, u64, Arc<Content>)> {
+        self.messages.front().map(|(session, stored)| (session.clone(), self.base, Arc::clone(&stored.content)))
     }
 
     fn end(&self) -> u64 {
@@ -102,10 +108,6 @@ impl GroupLane {
         }
         self.hand_overs.forget_below(self.watermark);
         new
-    }
-
-    pub(crate) fn watermark(&self) -> u64 {
-        self.watermark
     }
 }
 
@@ -213,11 +215,15 @@ impl State {
     }
 
     /// A consumer takes no part any more. What it holds is not touched.
-    pub(crate) fn leave(&mut self, consumer: u32) {
-        let group = &mut self.groups[self.consumers[consumer].group as usize];
-        group.members.retain(|member| *member != consumer);
-        for lane in &mut group.lanes {
+    pub(crate) fn leave(&mut self, consumer: u32, now: Moment) {
+        let group = self.consumers[consumer].group;
+        let of_group = &mut self.groups[group as usize];
+        of_group.members.retain(|member| *member != consumer);
+        for lane in &mut of_group.lanes {
             lane.shunned = lane.shunned.filter(|(who, _)| *who != consumer);
+        }
+        if !of_group.reserved.is_empty() {
+            self.serve_reserved(group, now);
         }
     }
 

@@ -74,6 +74,13 @@ impl Default for Holding {
     }
 }
 
+impl Holding {
+    /// What its holder knows of it.
+    pub(super) fn known(&self) -> Option<(Grant, Arc<LeaseCell>)> {
+        Some((self.grant, Arc::clone(self.lease.as_ref()?)))
+    }
+}
+
 impl Linked for Holding {
     fn link(&mut self) -> &mut Link {
         &mut self.link
@@ -109,10 +116,6 @@ impl Locks {
     /// The slots of all that `wanted` says yes to.
     pub(crate) fn slots(&self, wanted: impl Fn(&Holding) -> bool) -> Vec<u32> {
         (0..self.table.end()).filter(|slot| self.table[*slot].consumer != NONE && wanted(&self.table[*slot])).collect()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
     }
 
     pub(crate) fn first_expiry(&self) -> Moment {
@@ -184,7 +187,7 @@ impl State {
         let &Holding { consumer, group, spot, .. } = self.locks.get(slot);
         if matches!(spot, Spot::Lane(_)) {
             // Like a member that missed its heartbeat: it is out of the group until it shows life.
-            self.leave(consumer);
+            self.leave(consumer, now);
             self.consumers[consumer].lapsed = true;
         }
         self.end(slot, Some(Loss::Expired), true, now);
@@ -201,7 +204,7 @@ impl State {
             lease.end();
         }
         consumer.holds -= 1;
-        consumer.last_ended = Some((holding.grant, holding.spot));
+        consumer.last_ended = Some(holding.grant);
         if let Some(why) = why {
             self.tell(holding.consumer, Event::Lost { grant: holding.grant, why });
         }

@@ -6,6 +6,7 @@
 mod consumers;
 mod deliver;
 mod done;
+mod faults;
 mod lanes;
 mod locks;
 mod sessions;
@@ -15,7 +16,7 @@ mod timers;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use convoy_core::backend::{Fate, Place, Run, Sent, Ticket};
+use convoy_core::backend::{Fate, Run, Sent, Ticket};
 use convoy_core::runtime::now;
 use convoy_core::{Content, Moment, SessionId};
 use hashbrown::HashMap;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 pub(crate) use self::consumers::{Consumer, Link as ConsumerLink};
 pub(crate) use self::deliver::Poll;
+pub(crate) use self::faults::{GroupFaults, SendFaults};
 pub(crate) use self::lanes::{GroupLane, LaneLog};
 pub(crate) use self::locks::{Holding, Locks, Spot};
 pub(crate) use self::sessions::{GroupSession, SessionLog};
@@ -65,6 +67,7 @@ pub(crate) struct State {
     pub(crate) held_back: Vec<(Arc<Outcomes>, Run)>,
     /// What became of runs whose outcome may have come too late or not at all, by producer and ticket.
     pub(crate) fates: Map<(u64, Ticket), Fate>,
+    pub(crate) faults: SendFaults,
     effects: Effects,
 }
 
@@ -94,6 +97,9 @@ pub(crate) struct Group {
     pub(crate) members: Vec<u32>,
     pub(crate) states: Map<SessionId, Bytes>,
     pub(crate) dead: DeadLetters,
+    /// Sessions that a fault keeps for one consumer, until it asks for one.
+    pub(crate) reserved: Vec<(u32, u32)>,
+    pub(crate) faults: GroupFaults,
     /// Settlements that came under a right that was gone.
     pub(crate) stale_settlements: u64,
 }
@@ -129,9 +135,10 @@ impl Channel {
             consumers: Slab::new(),
             locks: Locks::new(),
             timers: Timers::default(),
-            frozen: false,
+            frozen: !gate.is_open(),
             held_back: Vec::new(),
             fates: Map::default(),
+            faults: SendFaults::default(),
             effects: Effects::default(),
         };
         Self { name: name.to_owned(), options, gate: Arc::clone(gate), state: Mutex::new(state) }
@@ -175,14 +182,6 @@ impl State {
         }
         self.groups.push(group);
         (self.groups.len() - 1) as u32
-    }
-
-    /// The place that a lock covers.
-    pub(crate) fn place(&self, spot: Spot) -> Place {
-        match (spot, &self.log) {
-            (Spot::Session(slot), Log::Sessions(log)) => Place::Session(log.id(slot)),
-            (Spot::Session(slot) | Spot::Lane(slot), _) => Place::Lane(slot),
-        }
     }
 
     /// Stores messages of one session and offers them; gives the position of the last.
@@ -249,6 +248,7 @@ struct Effects {
     wake: Option<Arc<Notify>>,
     wake_too: Vec<Arc<Notify>>,
     sent: Vec<(Arc<Outcomes>, Sent)>,
+    nudge: Option<Arc<Outcomes>>,
 }
 
 impl Effects {
@@ -262,6 +262,9 @@ impl Effects {
     fn happen(self) {
         for notify in self.wake.iter().chain(&self.wake_too) {
             notify.notify_one();
+        }
+        if let Some(outcomes) = self.nudge {
+            outcomes.nudge();
         }
         for (outcomes, sent) in self.sent {
             outcomes.push(sent);

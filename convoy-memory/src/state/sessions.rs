@@ -1,9 +1,10 @@
 //! Session mode: a log a session, locks on single sessions, and who waits for one.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use convoy_core::backend::{Event, Place, Recovered};
-use convoy_core::{Moment, SessionId};
+use convoy_core::{Content, Moment, SessionId};
 
 use super::done::HandOvers;
 use super::locks::Granted;
@@ -111,6 +112,17 @@ impl SessionLog {
     /// How many sessions are remembered.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
+    }
+
+    pub(super) fn next_position(&self) -> u64 {
+        self.next_position
+    }
+
+    /// Some message that is kept.
+    pub(super) fn any(&self) -> Option<(SessionId, u64, Arc<Content>)> {
+        let slot = (0..self.sessions.end()).find(|slot| self.sessions[*slot].head != NONE)?;
+        let node = &self.nodes[self.sessions[slot].head];
+        Some((self.id(slot), node.position, Arc::clone(&node.stored.as_ref()?.content)))
     }
 
     pub(super) fn id(&self, slot: u32) -> SessionId {
@@ -307,6 +319,9 @@ impl State {
 
     /// A session without holder is for whoever waits for it by name, or for the next who asks if it has messages.
     fn offer(&mut self, group: u32, session: u32, now: Moment) {
+        if !self.groups[group as usize].reserved.is_empty() && self.is_reserved(group, session, now) {
+            return;
+        }
         let of_group = &mut self.groups[group as usize];
         if !of_group.named.is_empty()
             && let Some(waiters) = of_group.named.get_mut(&session)
@@ -330,8 +345,35 @@ impl State {
         }
     }
 
+    /// Whether a fault keeps a free session for one consumer; it is given to it as soon as it asks for one.
+    fn is_reserved(&mut self, group: u32, session: u32, now: Moment) -> bool {
+        let reserved = &mut self.groups[group as usize].reserved;
+        let Some(at) = reserved.iter().position(|(s, _)| *s == session) else { return false };
+        let consumer = reserved[at].1;
+        let open = self.consumers[consumer].open_requests() > 0;
+        if open || self.consumers[consumer].may_win().is_err() {
+            reserved.remove(at);
+        }
+        if open {
+            self.grant_session(group, session, consumer, true, now);
+        }
+        open || self.consumers[consumer].may_win().is_ok()
+    }
+
+    /// Offers what was kept for one consumer: it may have asked, or gone.
+    pub(super) fn serve_reserved(&mut self, group: u32, now: Moment) {
+        for (session, _) in self.groups[group as usize].reserved.clone() {
+            if self.groups[group as usize].sessions[session as usize].lock == NONE {
+                self.offer(group, session, now);
+            }
+        }
+    }
+
     /// Deals free sessions to open requests, the oldest to the oldest.
     pub(crate) fn serve_askers(&mut self, group: u32, now: Moment) {
+        if !self.groups[group as usize].reserved.is_empty() {
+            self.serve_reserved(group, now);
+        }
         while !self.groups[group as usize].ready.is_empty() {
             let of_group = &mut self.groups[group as usize];
             let Some(consumer) = of_group.askers.pop_front() else { return };
@@ -358,6 +400,9 @@ impl State {
     /// Gives a free session to a consumer; `asked` when it asked for any.
     pub(crate) fn grant_session(&mut self, group: u32, session: u32, consumer: u32, asked: bool, now: Moment) {
         let of_group = &mut self.groups[group as usize];
+        if !of_group.reserved.is_empty() {
+            of_group.reserved.retain(|(s, _)| *s != session);
+        }
         if of_group.sessions[session as usize].ready {
             of_group.sessions[session as usize].ready = false;
             of_group.ready.remove(&mut of_group.sessions, session);
@@ -398,7 +443,7 @@ impl State {
             return self.tell(consumer, Event::Denied { session, error: error::not_in_time() });
         }
         log.sessions[slot].holds += 1;
-        let number = self.timers.add(until, Timer::Named { group, session: slot, consumer });
+        let number = self.timers.add(until, Timer::Named { group, session: slot });
         self.groups[group as usize].named.entry(slot).or_default().push_back(Waiter { consumer, number });
         self.arm(until);
     }

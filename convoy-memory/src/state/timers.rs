@@ -1,12 +1,14 @@
 //! What happens at a time, apart from the expiry of locks: rare things, so a sorted map is enough.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use convoy_core::Moment;
-use convoy_core::backend::{Event, Grant, Loss};
+use convoy_core::backend::{Event, Grant, Loss, Sent, Ticket};
 
-use super::{Map, State};
+use super::{ConsumerLink, Map, State};
 use crate::error;
+use crate::producer::Outcomes;
 
 /// Something to be done at a time.
 #[derive(Debug)]
@@ -16,9 +18,15 @@ pub(crate) enum Timer {
     /// A lane that was given back without being asked may go to the same consumer again.
     Share { group: u32 },
     /// Somebody waited long enough for a session.
-    Named { group: u32, session: u32, consumer: u32 },
+    Named { group: u32, session: u32 },
     /// An answer that a fault held back.
     Tell { consumer: u32, id: u64, event: Event },
+    /// An outcome that a fault held back.
+    Report { outcomes: Arc<Outcomes>, sent: Sent },
+    /// A run that a fault made late.
+    Land { producer: u64, ticket: Ticket },
+    /// A consumer that was cut off connects again.
+    Reconnect { consumer: u32, id: u64 },
 }
 
 /// All timers of a channel, by time.
@@ -68,10 +76,19 @@ impl State {
                 self.share_lanes(group, now);
             }
             Timer::Share { group } => self.share_lanes(group, now),
-            Timer::Named { group, session, .. } => self.named_is_over(group, session, number, error::not_in_time()),
+            Timer::Named { group, session } => self.named_is_over(group, session, number, error::not_in_time()),
             Timer::Tell { consumer, id, event } => {
-                if self.consumers[consumer].id == id {
+                // Nothing is reported under a right that is gone.
+                let stands = event.grant().is_none_or(|grant| self.held(consumer, grant).is_some());
+                if self.consumers[consumer].id == id && stands {
                     self.tell(consumer, event);
+                }
+            }
+            Timer::Report { outcomes, sent } => self.report(outcomes, sent),
+            Timer::Land { producer, ticket } => self.land_one(producer, ticket, now),
+            Timer::Reconnect { consumer, id } => {
+                if self.consumers[consumer].id == id && self.consumers[consumer].link == ConsumerLink::Cut {
+                    self.reconnect(consumer, now);
                 }
             }
         }
