@@ -1,0 +1,14 @@
+//! `cargo xtask bench`: the figures, each beside its target.
+
+use crate::command::cargo;
+
+pub(crate) fn run(args: &[String]) -> Result<bool, String> {
+    let (what, rest) = args.split_first().ok_or("say which: `bench engine` or `bench memory`")?;
+    let package = match what.as_str() {
+        "engine" => "convoy-core",
+        "memory" => "convoy-conformance",
+        other => return Err(format!("there is no benchmark `{other}`")),
+    };
+    let cargo_args = ["bench", "--package", package, "--bench", what, "--"];
+    Ok(cargo(cargo_args.into_iter().chain(rest.iter().map(String::as_str))).run()?.ok())
+}

@@ -1,0 +1,43 @@
+//! `cargo xtask`: the commands by which the project is tested, checked and measured.
+//!
+//! Each one that judges ends with a line `RESULT key=value …` on standard output and an exit status that says whether it held.
+
+mod bench;
+mod check;
+mod command;
+mod sim;
+mod summary;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask test [--quick | --all]      everything that can run here: unit and doc tests, conformance, simulation, examples
+                                        --quick: fewer schedules, no seeded bugs; --all: the benchmarks too
+cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
+cargo xtask bench engine|memory [...]   the figures, each beside its target
+cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = args.split_first().map_or(("help", &[][..]), |(verb, rest)| (verb.as_str(), rest));
+    let done = match verb {
+        "test" => test::run(rest),
+        "sim" => sim::run(rest),
+        "bench" => bench::run(rest),
+        "check" => check::run(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("there is no command `{other}`")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask: {why}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

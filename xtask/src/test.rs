@@ -1,0 +1,113 @@
+//! `cargo xtask test`: everything that can run here, with one summary.
+
+use std::fs;
+
+use crate::command::{Program, built, cargo, program, root};
+use crate::summary::Summary;
+
+/// One build serves every part: the same packages, features and profile each time.
+const BUILD: &[&str] = &["test", "--release", "--workspace"];
+
+/// How much is run.
+struct Extent {
+    schedules: &'static str,
+    bugs: bool,
+    benches: bool,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<bool, String> {
+    let extent = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Extent { schedules: "200000", bugs: true, benches: false },
+        ["--quick"] => Extent { schedules: "20000", bugs: false, benches: false },
+        ["--all"] => Extent { schedules: "200000", bugs: true, benches: true },
+        _ => return Err(format!("`test` does not take `{}`", args.join(" "))),
+    };
+    let mut summary = Summary::new("test");
+    if summary.work("compile", with_cargo(&["--no-run"]).run()) {
+        tests(&mut summary)?;
+        simulation(&mut summary, &extent)?;
+        examples(&mut summary)?;
+        for bench in ["engine", "memory"].iter().filter(|_| extent.benches) {
+            summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
+        }
+    }
+    let held = summary.print();
+    println!("{} passed, {} failed", summary.passed(), summary.failed());
+    Ok(held)
+}
+
+fn with_cargo(args: &[&str]) -> Program {
+    cargo(BUILD.iter().chain(args))
+}
+
+fn tests(summary: &mut Summary) -> Result<(), String> {
+    let (backends, others): (Vec<_>, Vec<_>) = test_targets()?.into_iter().partition(|target| target.is_conformance());
+    let mut plain = vec!["--no-fail-fast", "--lib", "--bins"];
+    plain.extend(others.iter().flat_map(|target| ["--test", target.name.as_str()]));
+    summary.tests("unit tests", with_cargo(&plain).run());
+    summary.tests("doc tests", with_cargo(&["--no-fail-fast", "--doc"]).run());
+    for Target { name, .. } in &backends {
+        summary.tests(&format!("conformance, {name}"), with_cargo(&["--no-fail-fast", "--test", name]).run());
+    }
+    Ok(())
+}
+
+fn simulation(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
+    let sim = built()?.join("sim");
+    summary.one("simulation", program(&sim, ["--schedules", extent.schedules]).run());
+    if extent.bugs {
+        summary.one("seeded bugs", program(&sim, ["--bugs"]).run());
+    }
+    Ok(())
+}
+
+/// The examples hold what they say of themselves, and of what they are given.
+fn examples(summary: &mut Summary) -> Result<(), String> {
+    let folder = built()?.join("examples");
+    let example = |name: &str, args: &[&str]| program(folder.join(name), args).run();
+    summary.one("example quickstart", example("quickstart", &[]));
+    summary.one("example orders", example("orders", &[]));
+    let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3"];
+    let ran = example("orders", &failing);
+    summary.expect("example orders, failing", 0, &["violations=0", "dead_letters=10"], ran);
+    let lanes = [&failing[..], &["--url", "memory://?lanes=8"]].concat();
+    summary.expect("example orders, lanes", 0, &["violations=0", "dead_letters=10"], example("orders", &lanes));
+    let input = "examples/orders/malformed.jsonl";
+    let says = ["sessions=2", "messages=3", "malformed=5", "violations=0"];
+    summary.expect("example orders, malformed", 0, &says, example("orders", &["--input", input]));
+    summary.expect("example orders, no file", 2, &[], example("orders", &["--input", "no-such-file.jsonl"]));
+    Ok(())
+}
+
+/// A test target: a file, or a folder with a `main.rs`, in the folder `tests` of a package.
+struct Target {
+    package: String,
+    name: String,
+}
+
+impl Target {
+    /// Whether the suite runs on a broker there.
+    fn is_conformance(&self) -> bool {
+        self.package == "integration-tests" && self.name.starts_with("memory")
+    }
+}
+
+fn test_targets() -> Result<Vec<Target>, String> {
+    let mut targets = Vec::new();
+    for package in entries(".")? {
+        for name in entries(&format!("{package}/tests")).unwrap_or_default() {
+            let is_folder = root().join(&package).join("tests").join(&name).join("main.rs").exists();
+            if let Some(name) = name.strip_suffix(".rs").or(is_folder.then_some(name.as_str())) {
+                targets.push(Target { package: package.clone(), name: name.to_owned() });
+            }
+        }
+    }
+    Ok(targets)
+}
+
+fn entries(folder: &str) -> Result<Vec<String>, String> {
+    let listed = fs::read_dir(root().join(folder)).map_err(|e| format!("{folder}: {e}"))?;
+    let mut names: Vec<String> = listed.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
