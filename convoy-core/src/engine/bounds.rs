@@ -3,6 +3,7 @@
 use super::input::Note;
 use super::{Bug, Engine};
 use crate::backend::Command;
+use crate::session::SessionId;
 
 impl Engine {
     pub(super) fn count_in(&mut self, gi: usize, si: usize, size: usize) {
@@ -37,20 +38,20 @@ impl Engine {
         self.bound_total();
     }
 
-    /// Stops reading a place that meets a bound, or goes on with one that has room again. `latest` is the session that got a message.
-    pub(super) fn bound_reading(&mut self, gi: usize, latest: Option<usize>) {
+    /// Stops reading a place that meets a bound, or goes on with one that has room again.
+    pub(super) fn bound_reading(&mut self, gi: usize) {
         let bounds = &self.config.bounds;
         if !self.full && bounds.total.is_met(self.messages, self.bytes) {
             self.full = true;
-            return self.read_all(false, latest);
+            return self.read_all(false);
         }
         let g = &self.grants[gi];
         let met = bounds.lane.is_met(g.messages, g.bytes) || g.full_sessions > 0;
         let room = bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0;
         if g.reading && (met || self.full) {
-            self.read(gi, false, latest);
+            self.read(gi, false);
         } else if !g.reading && room && !self.full && !self.bug(Bug::ReadingStaysOff) {
-            self.read(gi, true, None);
+            self.read(gi, true);
         }
     }
 
@@ -58,11 +59,11 @@ impl Engine {
     pub(super) fn bound_total(&mut self) {
         if self.full && self.config.bounds.total.has_room(self.messages, self.bytes) {
             self.full = false;
-            self.read_all(true, None);
+            self.read_all(true);
         }
     }
 
-    fn read_all(&mut self, on: bool, latest: Option<usize>) {
+    fn read_all(&mut self, on: bool) {
         let bounds = self.config.bounds;
         let mut at = 0;
         while at < self.grants.capacity() {
@@ -71,20 +72,29 @@ impl Engine {
                 && (!on || (bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0))
                 && !(on && self.bug(Bug::ReadingStaysOff))
             {
-                self.read(at, on, latest);
+                self.read(at, on);
             }
             at += 1;
         }
     }
 
-    fn read(&mut self, gi: usize, on: bool, hottest: Option<usize>) {
+    fn read(&mut self, gi: usize, on: bool) {
         let g = &mut self.grants[gi];
         g.reading = on;
         self.commands.push(Command::Read { grant: g.grant, on });
+        if !on {
+            self.wake_blocked(gi);
+        }
         self.note(|e| {
             let g = &e.grants[gi];
-            let hottest = hottest.and_then(|si| e.sessions.get(si)).map(|s| s.id.clone());
+            let hottest = if on { None } else { e.hottest(gi) };
             Note::Reading { grant: g.grant, place: g.place.clone(), on, hottest }
         });
+    }
+
+    /// The session with the most messages of a place.
+    fn hottest(&self, gi: usize) -> Option<SessionId> {
+        let sessions = self.grants[gi].ring.iter().filter_map(|e| self.sessions.get(e.session));
+        sessions.max_by_key(|s| s.len).map(|s| s.id.clone())
     }
 }

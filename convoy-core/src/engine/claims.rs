@@ -1,7 +1,7 @@
 //! Sessions held by a pull loop: the same primitive that the processor uses, held for longer than one message.
 
 use super::input::{Notice, Start};
-use super::state::Step;
+use super::state::{GrantState, Leaving, SessionState, Step};
 use super::{Bug, Engine, Mode};
 use crate::backend::{Grant, Loss, Place, Shape};
 use crate::session::SessionId;
@@ -67,15 +67,11 @@ impl Engine {
     /// Claims the session that waited longest with a message.
     pub fn claim_any(&mut self, now: Moment) -> Option<(ClaimId, SessionId)> {
         while self.mode == Mode::Running {
-            let si = self.ready.pop_front()?;
-            let Some(s) = self.sessions.get(si) else { continue };
-            if s.step != Step::Ready || s.claim.is_some() {
-                continue;
-            }
-            let expired = s.grant.is_none_or(|gi| self.grants[gi].deadline.is_none_or(|d| now >= d));
-            self.sessions[si].step = Step::Idle;
-            if !expired {
-                return Some(self.claim(si));
+            let si = self.next_in_line()?;
+            if let Some(gi) = self.sessions[si].grant
+                && self.grants[gi].may_start(now)
+            {
+                return Some(self.claim(gi, si));
             }
         }
         None
@@ -96,10 +92,10 @@ impl Engine {
         if g.leaving.is_some() || self.mode != Mode::Running {
             return Err(NotClaimed::NotHeld);
         }
-        if g.deadline.is_none_or(|d| now >= d) {
+        if !g.may_start(now) {
             return Err(NotClaimed::NotYet);
         }
-        let known = self.by_session.get(id).copied();
+        let known = self.find_session(g.grant.shard(), id);
         if known.is_some_and(|si| self.sessions[si].claim.is_some()) {
             return Err(NotClaimed::Taken);
         }
@@ -108,28 +104,24 @@ impl Engine {
             return Err(NotClaimed::LaneBlocked);
         }
         let si = self.session_for(gi, id);
-        if self.sessions[si].step == Step::Ready {
-            self.sessions[si].step = Step::Idle;
-        }
-        self.grants[gi].idle_since = None;
-        Ok(self.claim(si))
+        self.leaves_line(si);
+        Ok(self.claim(gi, si))
     }
 
-    fn claim(&mut self, si: usize) -> (ClaimId, SessionId) {
+    fn claim(&mut self, gi: usize, si: usize) -> (ClaimId, SessionId) {
         let serial = self.next_serial();
         let index = self.claims.insert(Claim { serial, session: si, flushing: false });
         self.sessions[si].claim = Some(index);
-        if let Some(gi) = self.sessions[si].grant {
-            self.grants[gi].idle_since = None;
-        }
+        self.grants[gi].claims += 1;
+        self.not_idle(gi);
         self.activate(si);
         (ClaimId { index, serial }, self.sessions[si].id.clone())
     }
 
-    /// Starts the next message of a claimed session.
+    /// Starts the next message of a claimed session. Not while the engine is paused or stopped.
     pub fn next(&mut self, now: Moment, claim: ClaimId) -> Next {
         let Some(si) = self.claimed(claim) else { return Next::Lost };
-        if self.sessions[si].step == Step::Offered {
+        if self.mode == Mode::Running && self.sessions[si].step == Step::Offered {
             if let Some(start) = self.begin(now, si) {
                 return Next::Start(Box::new(start));
             }
@@ -166,13 +158,16 @@ impl Engine {
     /// Gives a claimed session back. With a delivery of it still out its right is not released but left to run out, on a broker that locks sessions.
     pub fn unclaim(&mut self, now: Moment, claim: ClaimId) {
         let Some(si) = self.claimed(claim) else { return };
-        self.claims.remove(claim.index);
+        self.remove_claim(claim.index);
         let s = &mut self.sessions[si];
-        s.claim = None;
         if s.step == Step::Offered {
             s.step = Step::Idle;
         }
         let Some(gi) = s.grant else { return self.forget_if_idle(si) };
+        if s.entries == 0 {
+            // Nothing of it is in the ring, by which the end of the grant would find it; an older handler may keep it.
+            s.grant = None;
+        }
         if self.limits.shape == Shape::Lanes {
             self.activate(si);
             return self.forget_if_idle(si);
@@ -181,14 +176,13 @@ impl Engine {
         if out && self.bug(Bug::ReleaseUnderDelivery) {
             return self.release(now, gi);
         }
-        let grant = self.grants[gi].grant;
+        self.forget_if_idle(si);
         let g = &mut self.grants[gi];
+        let grant = g.grant;
         g.lapsing |= out;
-        g.leaving = Some(super::state::Leaving { cancel_at: Moment::NEVER, until: Moment::NEVER, cancelled: true });
+        // A right that is taken back keeps the time by which it must be gone.
+        g.leaving.get_or_insert(Leaving { cancel_at: Moment::NEVER, until: Moment::NEVER, cancelled: true });
         self.after_work(now, gi, grant);
-        if let Some(gi) = self.live(grant) {
-            self.arm(gi);
-        }
     }
 
     /// Gives back what nobody claimed, on a broker that locks sessions, when nobody waits for a session any more.
@@ -196,18 +190,10 @@ impl Engine {
         if self.limits.shape == Shape::Lanes {
             return;
         }
-        let free = |engine: &Self, place: &Place| match place {
-            Place::Session(id) => engine.by_session.get(id).is_none_or(|si| {
-                let s = &engine.sessions[*si];
-                s.claim.is_none() && s.run.is_none()
-            }),
-            Place::Lane(_) => false,
-        };
-        let idle: Vec<usize> = self.grants.iter().filter(|(_, g)| free(self, &g.place)).map(|(gi, _)| gi).collect();
-        for gi in idle {
-            if self.grants[gi].is_told() {
-                self.release(now, gi);
-            }
+        let is_free = |g: &GrantState| g.claims == 0 && g.running == 0 && g.is_told();
+        let free: Vec<usize> = self.grants.iter().filter(|(_, g)| is_free(g)).map(|(gi, _)| gi).collect();
+        for gi in free {
+            self.release(now, gi);
         }
     }
 
@@ -229,28 +215,48 @@ impl Engine {
         }
     }
 
+    /// Takes a claim out of the tables.
+    fn remove_claim(&mut self, index: usize) -> Claim {
+        let claim = self.claims.remove(index);
+        let s = &mut self.sessions[claim.session];
+        s.claim = None;
+        if let Some(g) = s.grant.and_then(|gi| self.grants.get_mut(gi)) {
+            g.claims = g.claims.saturating_sub(1);
+        }
+        claim
+    }
+
     pub(super) fn claim_lost(&mut self, index: usize, why: Loss) {
         if self.claims.contains(index) {
-            let claim = self.claims.remove(index).id(index);
+            let claim = self.remove_claim(index).id(index);
             self.notices.push(Notice::ClaimLost { claim, why });
         }
     }
 
-    /// Voids the claims of sessions that stood in no ring, as an empty one of a lane.
-    pub(super) fn void_claims_of(&mut self, gi: usize, why: Loss) {
-        let void: Vec<usize> = self
-            .claims
-            .iter()
-            .filter(|(_, c)| self.sessions.get(c.session).is_some_and(|s| s.grant == Some(gi)))
-            .map(|(index, _)| index)
-            .collect();
-        for index in void {
-            let si = self.claims[index].session;
-            self.sessions[si].grant = None;
-            self.sessions[si].claim = None;
-            self.sessions[si].step = Step::Idle;
-            self.claim_lost(index, why);
-            self.forget_if_idle(si);
+    /// Those who wait for a message that cannot come any more are told.
+    pub(super) fn wake_blocked(&mut self, gi: usize) {
+        if self.limits.shape == Shape::Lanes && self.grants[gi].claims > 0 {
+            self.wake_claims(|s| s.grant == Some(gi) && s.head.is_none());
         }
+    }
+
+    /// What had to stand still goes on.
+    pub(super) fn resume(&mut self) {
+        self.mode = Mode::Running;
+        self.wake_claims(|s| s.step == Step::Offered);
+    }
+
+    fn wake_claims(&mut self, wanted: impl Fn(&SessionState) -> bool) {
+        for (index, claim) in &self.claims {
+            if wanted(&self.sessions[claim.session]) {
+                self.notices.push(Notice::Wake { claim: claim.id(index) });
+            }
+        }
+    }
+
+    /// The sessions claimed under a grant that is gone, with or without a message.
+    pub(super) fn claimed_under(&self, gi: usize) -> Vec<usize> {
+        let under = |si: &usize| self.sessions.get(*si).is_some_and(|s| s.grant == Some(gi));
+        self.claims.iter().map(|(_, c)| c.session).filter(under).collect()
     }
 }

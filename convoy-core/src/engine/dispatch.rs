@@ -1,7 +1,9 @@
 //! Which session's message starts: deliveries into session queues, the gate of a session, the turn among sessions.
 
+use std::hash::BuildHasher;
+
 use super::input::{CancelWhy, End, How, Note, Notice, RunId, Start};
-use super::state::{Entry, Node, RunState, SessionState, Stage, Step};
+use super::state::{Entry, Links, Node, RunState, SessionState, Stage, Step};
 use super::{Bug, Engine, Mode};
 use crate::backend::{Grant, Loss, Reason};
 use crate::message::{Defect, Inbound};
@@ -24,13 +26,13 @@ impl Engine {
         let position = message.position.value;
         let trusts_anything = self.bug(Bug::NoEpochCheckOnDelivery) || self.bug(Bug::BufferKeptAcrossGrants);
         let g = &mut self.grants[gi];
-        if position < g.next_position && !trusts_anything {
-            // A backend that goes backwards broke its contract: nothing of this grant can be trusted.
+        if (position < g.next_position || position == u64::MAX) && !trusts_anything {
+            // A backend that goes backwards, or to where nothing can follow, broke its contract: nothing of this grant can be trusted.
             return self.surrender(now, gi, Loss::Refused);
         }
         g.next_position = position.saturating_add(1);
         g.end = g.end.max(g.next_position);
-        g.idle_since = None;
+        self.not_idle(gi);
         if matches!(message.defect, Some(Defect::NoSession | Defect::SessionTooLong)) {
             message.session = SessionId::lone(grant.shard(), position);
             if self.config.foreign == Foreign::Allow {
@@ -45,17 +47,15 @@ impl Engine {
             position: message.position,
             content: std::sync::Arc::clone(&message.content),
         });
-        let g = &mut self.grants[gi];
-        let seq = g.base + g.ring.len() as u64;
         if self.config_drops(gi) {
             self.grants[gi].ring.push_back(Entry { position, session: si, stage: Stage::Done });
             self.sessions[si].entries += 1;
-            self.became_done(now, gi);
+            self.became_done(now, gi, position);
             return;
         }
         let g = &mut self.grants[gi];
         g.ring.push_back(Entry { position, session: si, stage: Stage::Open });
-        let node = self.nodes.insert(Node { message, seq, size, next: None });
+        let node = self.nodes.insert(Node { message, size, next: None });
         let s = &mut self.sessions[si];
         s.entries += 1;
         match s.tail.replace(node) {
@@ -63,7 +63,7 @@ impl Engine {
             None => s.head = Some(node),
         }
         self.count_in(gi, si, size);
-        self.bound_reading(gi, Some(si));
+        self.bound_reading(gi);
         self.activate(si);
     }
 
@@ -72,18 +72,31 @@ impl Engine {
         self.bug(Bug::DropOnFull) && self.config.bounds.lane.is_met(g.messages, g.bytes)
     }
 
-    /// The session of this id, made if need be, with its queue under this grant.
+    /// The session of this id in this place, made if need be, with its queue under this grant.
     pub(super) fn session_for(&mut self, gi: usize, id: &SessionId) -> usize {
-        let si = match self.by_session.get(id) {
-            Some(si) => *si,
+        let shard = self.grants[gi].grant.shard();
+        let si = match self.find_session(shard, id) {
+            Some(si) => si,
             None => {
-                let si = self.sessions.insert(SessionState::new(id.clone()));
-                self.by_session.insert(id.clone(), si);
+                let session = SessionState::new(id.clone(), shard);
+                let hash = session.hash(&self.hasher);
+                let si = self.sessions.insert(session);
+                let (sessions, hasher) = (&self.sessions, &self.hasher);
+                self.by_session.insert_unique(hash, si, |si| sessions[*si].hash(hasher));
                 si
             }
         };
         self.sessions[si].grant = Some(gi);
         si
+    }
+
+    pub(super) fn find_session(&self, shard: u32, id: &SessionId) -> Option<usize> {
+        let hash = self.hasher.hash_one((shard, id));
+        let is_it = |si: &usize| {
+            let s = &self.sessions[*si];
+            s.shard == shard && s.id == *id
+        };
+        self.by_session.find(hash, is_it).copied()
     }
 
     /// Puts a session whose head can be handled in line, or offers it to its claimant.
@@ -92,7 +105,7 @@ impl Engine {
         let gate_is_shut = s.run.is_some() && !self.bug(Bug::TwoHandlers) && !self.gate_is_broken(si);
         if s.head.is_none()
             || gate_is_shut
-            || matches!(s.step, Step::Ready | Step::Waiting | Step::Aside | Step::Barrier(_))
+            || matches!(s.step, Step::Ready | Step::Offered | Step::Waiting | Step::Aside | Step::Barrier(_))
         {
             return;
         }
@@ -106,17 +119,44 @@ impl Engine {
             self.wake_claim(claim);
             return;
         }
-        self.sessions[si].step = Step::Ready;
+        let turn = self.next_serial();
+        let s = &mut self.sessions[si];
+        (s.step, s.turn) = (Step::Ready, turn);
+        self.ready_now += 1;
+        if self.ready.len() > 64 + 2 * self.ready_now {
+            let sessions = &self.sessions;
+            self.ready.retain(|(si, turn)| sessions.get(*si).is_some_and(|s| s.is_in_line(*turn)));
+        }
         if self.bug(Bug::HotSessionStarves) {
-            self.ready.push_front(si);
+            self.ready.push_front((si, turn));
         } else {
-            self.ready.push_back(si);
+            self.ready.push_back((si, turn));
+        }
+    }
+
+    /// Takes the session out of the line that waited longest.
+    pub(super) fn next_in_line(&mut self) -> Option<usize> {
+        while let Some((si, turn)) = self.ready.pop_front() {
+            if self.sessions.get(si).is_some_and(|s| s.is_in_line(turn)) {
+                self.leaves_line(si);
+                return Some(si);
+            }
+        }
+        None
+    }
+
+    /// A session that may stand in line does not any more.
+    pub(super) fn leaves_line(&mut self, si: usize) {
+        let s = &mut self.sessions[si];
+        if s.step == Step::Ready {
+            s.step = Step::Idle;
+            self.ready_now = self.ready_now.saturating_sub(1);
         }
     }
 
     fn gate_is_broken(&self, si: usize) -> bool {
         let s = &self.sessions[si];
-        let old = s.run.and_then(|r| self.runs.get(r)).is_some_and(|run| self.live(run.grant).is_none());
+        let old = s.run.and_then(|r| self.runs.get(r)).is_some_and(|run| !self.holds(run.grant_index, run.grant));
         old && self.bug(Bug::GateEndsWithGrant)
     }
 
@@ -124,10 +164,8 @@ impl Engine {
     /// more at [`Start::lease`].
     pub fn start(&mut self, now: Moment) -> Option<Start> {
         while self.mode == Mode::Running {
-            let si = self.ready.pop_front()?;
-            if self.sessions.get(si).is_some_and(|s| s.step == Step::Ready && s.claim.is_none())
-                && let Some(start) = self.begin(now, si)
-            {
+            let si = self.next_in_line()?;
+            if let Some(start) = self.begin(now, si) {
                 return Some(start);
             }
         }
@@ -160,7 +198,18 @@ impl Engine {
         let node = &self.nodes[head];
         let g = &mut self.grants[gi];
         g.running += 1;
-        let run = RunState::new(serial, si, g.grant, node, attempt, now);
+        let run = RunState {
+            serial,
+            session: si,
+            grant: g.grant,
+            grant_index: gi,
+            position: node.message.position,
+            attempt,
+            started: now,
+            cancelled: None,
+            timer: None,
+            links: Links::default(),
+        };
         let start = Start {
             run: RunId { index: 0, serial },
             grant: g.grant,
@@ -173,7 +222,7 @@ impl Engine {
         let index = self.runs.insert(run);
         self.sessions[si].run = Some(index);
         if self.config.handler_timeout.is_some() {
-            self.run_list.push(&mut self.runs, index);
+            self.by_age.push(&mut self.runs, index);
         }
         self.note(|_| Note::Started {
             grant: start.grant,
@@ -190,13 +239,9 @@ impl Engine {
 
     fn bugs_at_start(&mut self, now: Moment, si: usize, gi: usize) {
         if self.bug(Bug::CompleteBeforeEnd) {
-            let seq = self.sessions[si].head.map(|h| self.nodes[h].seq);
-            if let Some(entry) = seq.and_then(|seq| self.grants[gi].entry(seq))
-                && entry.stage == Stage::Open
-            {
-                entry.stage = Stage::Done;
-                self.request_note(gi, si, How::Completed, None);
-                self.became_done(now, gi);
+            self.request_note(gi, si, How::Completed, None);
+            if let Some(head) = self.sessions[si].head {
+                self.resolve(now, gi, self.nodes[head].message.position.value);
             }
         }
         if self.bug(Bug::TwoHandlers)
@@ -235,13 +280,14 @@ impl Engine {
         if self.runs.get(run.index).is_none_or(|r| r.serial != run.serial) {
             return false;
         }
-        self.run_list.unlink(&mut self.runs, run.index);
-        let state = self.runs.remove(run.index);
+        self.by_age.unlink(&mut self.runs, run.index);
+        let mut state = self.runs.remove(run.index);
+        self.timers.cancel(&mut state.timer);
         let si = state.session;
         if self.sessions[si].run == Some(run.index) {
             self.sessions[si].run = None;
         }
-        let gi = self.live(state.grant);
+        let gi = Some(state.grant_index).filter(|gi| self.holds(*gi, state.grant));
         self.note(|e| Note::Ended {
             grant: state.grant,
             session: e.sessions[si].id.clone(),
@@ -293,15 +339,13 @@ impl Engine {
 
     /// What a grant may need after something of it ended: to be told the broker, given back, or released as idle.
     pub(super) fn after_work(&mut self, now: Moment, gi: usize, grant: Grant) {
-        if self.live(grant) != Some(gi) {
+        if !self.holds(gi, grant) {
             return;
         }
-        self.bound_reading(gi, None);
+        self.bound_reading(gi);
         self.consider_settling(now, gi);
-        if self.live(grant) == Some(gi) {
-            self.consider_leaving(now, gi);
-        }
-        if self.live(grant) == Some(gi) {
+        self.consider_leaving(now, gi);
+        if self.holds(gi, grant) {
             self.note_idle(now, gi);
         }
     }
@@ -312,10 +356,7 @@ impl Engine {
             && let Some(tail) = self.sessions[si].tail
             && self.sessions[si].head != Some(tail)
         {
-            let seq = self.nodes[tail].seq;
-            if let Some(entry) = self.grants[gi].entry(seq) {
-                entry.stage = Stage::Done;
-            }
+            self.resolve(now, gi, self.nodes[tail].message.position.value);
         }
         self.totals.completed += 1;
         self.resolve_head(now, si, How::Completed, None);
@@ -327,12 +368,18 @@ impl Engine {
     pub(super) fn resolve_head(&mut self, now: Moment, si: usize, how: How, reason: Option<&'static str>) {
         let Some(gi) = self.sessions[si].grant else { return };
         self.request_note(gi, si, how, reason);
-        let Some(seq) = self.pop_head(gi, si) else { return };
-        if let Some(entry) = self.grants[gi].entry(seq)
+        if let Some(position) = self.pop_head(gi, si) {
+            self.resolve(now, gi, position);
+        }
+    }
+
+    /// Marks what stands at this position of the ring as done.
+    pub(super) fn resolve(&mut self, now: Moment, gi: usize, position: u64) {
+        if let Some(entry) = self.grants[gi].entry(position)
             && entry.stage == Stage::Open
         {
             entry.stage = Stage::Done;
-            self.became_done(now, gi);
+            self.became_done(now, gi, position);
         }
     }
 
@@ -351,7 +398,7 @@ impl Engine {
         self.notes.push(note);
     }
 
-    /// Takes the head off its queue; gives its number in the ring.
+    /// Takes the head off its queue; gives its position.
     pub(super) fn pop_head(&mut self, gi: usize, si: usize) -> Option<u64> {
         let s = &mut self.sessions[si];
         let node = self.nodes.remove(s.head?);
@@ -361,15 +408,18 @@ impl Engine {
         }
         s.failures = 0;
         self.count_out(gi, si, node.size);
-        Some(node.seq)
+        Some(node.message.position.value)
     }
 
     /// Forgets a session of which nothing is left.
     pub(super) fn forget_if_idle(&mut self, si: usize) {
         let s = &self.sessions[si];
         if s.head.is_none() && s.run.is_none() && s.entries == 0 && s.claim.is_none() && s.step == Step::Idle {
-            let s = self.sessions.remove(si);
-            self.by_session.remove(&s.id);
+            let hash = s.hash(&self.hasher);
+            if let Ok(found) = self.by_session.find_entry(hash, |other| *other == si) {
+                found.remove();
+            }
+            self.sessions.remove(si);
         }
     }
 

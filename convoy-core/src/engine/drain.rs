@@ -33,11 +33,9 @@ impl Engine {
             return self.release(now, gi);
         }
         self.consider_settling(now, gi);
-        if self.live(grant) == Some(gi) {
-            self.consider_leaving(now, gi);
-        }
-        if self.live(grant) == Some(gi) {
-            self.arm(gi);
+        self.consider_leaving(now, gi);
+        if self.holds(gi, grant) {
+            self.arm(now, gi);
         }
     }
 
@@ -88,7 +86,7 @@ impl Engine {
     /// How long ago the oldest message was done that the broker is not known to have, at `now`.
     #[must_use]
     pub fn oldest_untold(&self, now: Moment) -> Option<Duration> {
-        let untold = self.grants.iter().filter(|(_, g)| g.untold > 0).map(|(_, g)| g.untold_since).min();
+        let untold = self.grants.iter().filter(|(_, g)| !g.untold.is_empty()).map(|(_, g)| g.untold_since).min();
         untold.map(|since| now.since(since))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{CancelWhy, Note, Notice, RunId};
-use super::state::{GrantState, Step};
+use super::state::{GrantState, Links, Spare, Step};
 use super::timers::Timer;
 use super::{Bug, Engine, Mode};
 use crate::backend::{Command, Grant, LeaseCell, Loss, Place, Shape};
@@ -14,8 +14,8 @@ use crate::time::Moment;
 /// A renewal without an answer is asked for again after this.
 const RENEW_AGAIN: Duration = Duration::from_millis(500);
 
-/// How many emptied rings are kept for the next grants.
-const SPARE_RINGS: usize = 64;
+/// Of how many grants the memory is kept for the next ones.
+const SPARE: usize = 64;
 
 impl Engine {
     pub(super) fn granted(&mut self, now: Moment, grant: Grant, place: Place, start: Position, lease: Arc<LeaseCell>) {
@@ -31,6 +31,7 @@ impl Engine {
             return;
         }
         self.note(|_| Note::Granted { grant, place: place.clone() });
+        let Spare { ring, untold, told } = self.spare.pop().unwrap_or_default();
         let gi = self.grants.insert(GrantState {
             grant,
             place: place.clone(),
@@ -43,40 +44,46 @@ impl Engine {
             generation: start.generation,
             next_position: start.value,
             end: start.value,
-            ring: self.rings.pop().unwrap_or_default(),
-            base: 0,
+            ring,
+            told_in_front: 0,
+            settled_inside: 0,
             messages: 0,
             bytes: 0,
             full_sessions: 0,
             reading: true,
             running: 0,
             asides: 0,
-            untold: 0,
+            untold,
             untold_since: Moment::NEVER,
+            told,
+            ticket: 0,
             passed: false,
             in_flight: 0,
             settle_after: Moment::ORIGIN,
             urgent: false,
             leaving: None,
             idle_since: None,
+            idle_links: Links::default(),
+            claims: 0,
             lapsing: false,
+            timer: None,
             armed: Moment::NEVER,
         });
         self.by_epoch.insert(grant.epoch(), gi);
         self.by_place.insert(place, gi);
         self.commands.push(Command::Renew { grant });
-        self.bound_reading(gi, None);
-        self.arm(gi);
+        self.bound_reading(gi);
+        self.arm(now, gi);
     }
 
     pub(super) fn proved(&mut self, now: Moment, grant: Grant, asked_at: Moment, valid_for: Duration) {
         let Some(gi) = self.live(grant) else { return };
         let margin = self.limits.margin;
-        let g = &mut self.grants[gi];
+        let g = &self.grants[gi];
         let old = asked_at < g.granted_at;
         let from = if self.bug(Bug::DeadlineFromAnswer) { now } else { asked_at };
         let deadline = (from + valid_for) - margin;
-        if (old && !self.bug(Bug::OldEvidence)) || deadline <= now {
+        if (old && !self.bug(Bug::OldEvidence)) || deadline <= now || g.lapsing {
             return;
         }
         let g = &mut self.grants[gi];
@@ -93,7 +100,9 @@ impl Engine {
             self.activate_all(gi);
             self.note_idle(now, gi);
         }
-        self.arm(gi);
+        if self.holds(gi, grant) {
+            self.arm(now, gi);
+        }
     }
 
     /// Puts the sessions of a place in line that had to wait for its evidence.
@@ -105,7 +114,8 @@ impl Engine {
             }
         }
         if let Place::Session(id) = &self.grants[gi].place
-            && let Some(claim) = self.by_session.get(id).and_then(|si| self.sessions[*si].claim)
+            && let Some(claim) =
+                self.find_session(self.grants[gi].grant.shard(), id).and_then(|si| self.sessions[si].claim)
         {
             self.wake_claim(claim);
         }
@@ -127,15 +137,10 @@ impl Engine {
             self.cancel_runs(now, gi, CancelWhy::Lost(Loss::Expired));
         }
         self.renew_if_due(now, gi);
+        self.consider_settling(now, gi);
         self.leave_if_due(now, gi);
-        if self.live(grant).is_some() {
-            self.consider_settling(now, gi);
-        }
-        if self.live(grant).is_some() {
-            self.release_if_idle(now, gi);
-        }
-        if self.live(grant).is_some() {
-            self.arm(gi);
+        if self.holds(gi, grant) {
+            self.arm(now, gi);
         }
     }
 
@@ -151,11 +156,9 @@ impl Engine {
         }
     }
 
-    /// Arms the timer of a grant, if something is due before it fires anyway.
-    pub(super) fn arm(&mut self, gi: usize) {
-        let interval = self.limits.settle_interval;
-        let idle_release = self.idle_limit();
-        let g = &mut self.grants[gi];
+    /// Arms the timer of a grant for what comes next.
+    pub(super) fn arm(&mut self, now: Moment, gi: usize) {
+        let g = &self.grants[gi];
         let mut due = match g.deadline {
             Some(deadline) if g.suspended => deadline + self.limits.surrender_after,
             Some(deadline) => deadline,
@@ -165,76 +168,65 @@ impl Engine {
             due = due.min(g.renew_at);
         }
         if let Some(leaving) = &g.leaving {
-            due = due.min(if leaving.cancelled { leaving.until } else { leaving.cancel_at });
+            due = due.min(match leaving.cancelled {
+                false => leaving.cancel_at,
+                // A handler that goes on behind that time is waited for: its end is the next thing that happens.
+                true if now < leaving.until => leaving.until,
+                true => Moment::NEVER,
+            });
         }
-        if g.in_flight == 0 && (g.untold > 0 || g.passed) {
-            due = due.min((g.untold_since + interval).max(g.settle_after));
+        if let Some(settle_at) = self.settle_at(now, gi) {
+            due = due.min(settle_at);
         }
-        if let Some(since) = g.idle_since {
-            due = due.min(since + idle_release);
-        }
+        self.arm_at(gi, due);
+    }
+
+    /// Arms the timer of a grant, unless it fires before anyway: what is due then is looked at anew.
+    pub(super) fn arm_at(&mut self, gi: usize, due: Moment) {
+        let g = &mut self.grants[gi];
         if due < g.armed {
             g.armed = due;
-            self.timers.arm(due, Timer::Grant { index: gi, epoch: g.grant.epoch() });
+            self.timers.set(&mut g.timer, due, Timer::Grant(gi));
         }
     }
 
     fn idle_limit(&self) -> Duration {
-        match (self.limits.shape, self.pressure) {
-            (Shape::Sessions { .. }, true) => self.config.idle_under_pressure,
-            _ => self.config.idle_release,
-        }
+        if self.pressure { self.config.idle_under_pressure } else { self.config.idle_release }
     }
 
     /// Starts the clock of a session that has nothing to do, on a broker that locks sessions.
     pub(super) fn note_idle(&mut self, now: Moment, gi: usize) {
         let Shape::Sessions { .. } = self.limits.shape else { return };
         let g = &mut self.grants[gi];
-        let idle = g.is_quiet() && g.is_told() && g.is_proved();
-        if !idle || g.idle_since.is_some() || self.is_claimed(gi) {
+        if g.idle_since.is_some() || g.claims > 0 || !(g.is_quiet() && g.is_told() && g.is_proved()) {
             return;
         }
-        let g = &mut self.grants[gi];
-        g.idle_since = Some(now);
-        if self.pressure && self.config.idle_under_pressure.is_zero() {
-            return self.release_if_idle(now, gi);
+        if self.idle_limit().is_zero() {
+            return self.release(now, gi);
         }
-        if self.idle.len() > 64 + 2 * self.grants.len() {
-            let (grants, by_epoch) = (&self.grants, &self.by_epoch);
-            self.idle.retain(|g| by_epoch.get(&g.epoch()).is_some_and(|gi| grants[*gi].idle_since.is_some()));
-        }
-        self.idle.push_back(self.grants[gi].grant);
-        self.arm(gi);
+        self.grants[gi].idle_since = Some(now);
+        self.idle.push(&mut self.grants, gi);
     }
 
-    fn is_claimed(&self, gi: usize) -> bool {
-        match &self.grants[gi].place {
-            Place::Session(id) => self.by_session.get(id).is_some_and(|si| self.sessions[*si].claim.is_some()),
-            Place::Lane(_) => false,
+    /// Something is to be done there.
+    pub(super) fn not_idle(&mut self, gi: usize) {
+        if self.grants[gi].idle_since.take().is_some() {
+            self.idle.unlink(&mut self.grants, gi);
         }
     }
 
-    fn release_if_idle(&mut self, now: Moment, gi: usize) {
-        let limit = self.idle_limit();
-        let g = &self.grants[gi];
-        if g.idle_since.is_some_and(|since| now >= since + limit) && g.is_quiet() && g.is_told() {
+    /// When the session that is idle for longest is to be released.
+    pub(super) fn idle_until(&self) -> Option<Moment> {
+        let since = self.grants.get(self.idle.oldest()?)?.idle_since?;
+        Some(since + self.idle_limit())
+    }
+
+    /// Idle sessions make room for others; under pressure sooner.
+    pub(super) fn release_idle(&mut self, now: Moment) {
+        while self.idle_until().is_some_and(|until| now >= until)
+            && let Some(gi) = self.idle.oldest()
+        {
             self.release(now, gi);
-        }
-    }
-
-    /// Under pressure idle sessions make room for others.
-    pub(super) fn set_pressure(&mut self, now: Moment, on: bool) {
-        self.pressure = on;
-        while on && let Some(grant) = self.idle.front().copied() {
-            if let Some(gi) = self.live(grant)
-                && let Some(since) = self.grants[gi].idle_since
-            {
-                if now < since + self.config.idle_under_pressure {
-                    break;
-                }
-                self.release_if_idle(now, gi);
-            }
-            self.idle.pop_front();
         }
     }
 
@@ -257,28 +249,27 @@ impl Engine {
     /// Ends a right here: handlers are told, what was buffered is forgotten. Their sessions' gates stay shut until they end.
     pub(super) fn lose(&mut self, now: Moment, gi: usize, why: Loss) {
         self.cancel_runs(now, gi, CancelWhy::Lost(why));
+        self.not_idle(gi);
         let mut g = self.grants.remove(gi);
         g.cell.end();
+        self.timers.cancel(&mut g.timer);
         self.totals.lost += u64::from(why != Loss::Released);
         self.by_epoch.remove(&g.grant.epoch());
         self.by_place.remove(&g.place);
-        let claimed = match &g.place {
-            Place::Session(id) => self.by_session.get(id).copied(),
-            Place::Lane(_) => None,
-        };
+        let claimed = if g.claims > 0 { self.claimed_under(gi) } else { Vec::new() };
         for si in g.ring.iter().map(|e| e.session).chain(claimed) {
             // A session may stand in the ring many times and be forgotten at the first.
             if self.sessions.get(si).is_some_and(|s| s.grant == Some(gi)) {
                 self.empty(si, why);
             }
         }
-        if let Place::Lane(_) = g.place {
-            self.void_claims_of(gi, why);
-        }
         self.note(|_| Note::Lost { grant: g.grant, place: g.place.clone(), why });
-        g.ring.clear();
-        if self.rings.len() < SPARE_RINGS {
-            self.rings.push(std::mem::take(&mut g.ring));
+        if self.spare.len() < SPARE {
+            let mut spare = Spare { ring: g.ring, untold: g.untold, told: g.told };
+            spare.ring.clear();
+            spare.untold.clear();
+            spare.told.clear();
+            self.spare.push(spare);
         }
         self.bound_total();
     }
@@ -286,10 +277,12 @@ impl Engine {
     /// Forgets what was queued in a session under a grant that is gone.
     fn empty(&mut self, si: usize, why: Loss) {
         let keeps = self.bug(Bug::BufferKeptAcrossGrants);
+        self.leaves_line(si);
         let s = &mut self.sessions[si];
         s.grant = None;
         s.aside = None;
         s.entries = 0;
+        self.timers.cancel(&mut s.timer);
         if !self.bug(Bug::LossIsCharged) {
             self.sessions[si].failures = 0;
         }
@@ -335,22 +328,23 @@ impl Engine {
         }
         if first {
             let serial = run.serial;
-            self.run_list.unlink(&mut self.runs, index);
             self.notices.push(Notice::Cancel { run: RunId { index, serial }, why });
-            self.timers.arm(now + self.config.grace, Timer::Run { index, serial });
+            self.timers.set(&mut run.timer, now + self.config.grace, Timer::Run(index));
+            self.by_age.unlink(&mut self.runs, index);
         }
     }
 
-    pub(super) fn drop_run(&mut self, index: usize, serial: u64) {
-        if self.runs.get(index).is_some_and(|r| r.serial == serial) {
-            self.notices.push(Notice::Drop { run: RunId { index, serial } });
-        }
+    /// A handler that was told to end did not: its future is to be dropped.
+    pub(super) fn grace_is_over(&mut self, index: usize) {
+        let run = &mut self.runs[index];
+        run.timer = None;
+        self.notices.push(Notice::Drop { run: RunId { index, serial: run.serial } });
     }
 
     /// Handlers that ran for too long are told to end.
     pub(super) fn time_out_runs(&mut self, now: Moment) {
         let Some(timeout) = self.config.handler_timeout else { return };
-        while let Some(oldest) = self.run_list.oldest()
+        while let Some(oldest) = self.by_age.oldest()
             && now >= self.runs[oldest].started + timeout
         {
             self.cancel(now, oldest, CancelWhy::TimedOut);

@@ -24,17 +24,16 @@ mod timers;
 use std::collections::VecDeque;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 pub use self::bugs::Bug;
 pub use self::claims::{ClaimId, Next, NotClaimed};
 pub use self::input::{CancelWhy, Config, End, EndKind, How, Input, Note, Notice, RunId, Start, Then};
 
-use self::state::{GrantState, Node, RunList, RunState, SessionState};
+use self::state::{Fifo, GrantState, Node, RunState, SessionState};
 use self::timers::Timers;
 use crate::backend::{Command, Event, Grant, Limits, Place};
-use crate::session::SessionId;
 use crate::time::Moment;
 
 /// The state machine of one shard of a consumer.
@@ -48,14 +47,20 @@ pub struct Engine {
     by_place: HashMap<Place, usize, FixedState>,
     highest_epoch: Option<u64>,
     sessions: Slab<SessionState>,
-    by_session: HashMap<SessionId, usize, FixedState>,
+    by_session: HashTable<usize>,
+    hasher: FixedState,
     nodes: Slab<Node>,
     runs: Slab<RunState>,
-    run_list: RunList,
+    /// Runs without a cancellation, by age, when there is a handler timeout.
+    by_age: Fifo,
     claims: Slab<claims::Claim>,
-    ready: VecDeque<usize>,
+    /// Sessions whose turn comes, each with its [`turn`](SessionState::turn); what is out of date is passed over.
+    ready: VecDeque<(usize, u64)>,
+    /// How many of them are not.
+    ready_now: usize,
     timers: Timers,
-    idle: VecDeque<Grant>,
+    /// Sessions without work, by how long, on a broker that locks sessions.
+    idle: Fifo,
     pressure: bool,
     serial: u64,
     messages: usize,
@@ -65,7 +70,10 @@ pub struct Engine {
     commands: Vec<Command>,
     notices: Vec<Notice>,
     notes: Vec<Note>,
-    rings: Vec<VecDeque<state::Entry>>,
+    /// Emptied rings and lists for the next grants.
+    spare: Vec<state::Spare>,
+    /// The position that an answer speaks of, when each message has its own.
+    told: Vec<u64>,
     totals: Totals,
 }
 
@@ -147,16 +155,18 @@ impl Engine {
             grants: Slab::new(),
             by_epoch: HashMap::with_hasher(hasher.clone()),
             by_place: HashMap::with_hasher(hasher.clone()),
+            by_session: HashTable::new(),
             highest_epoch: None,
             sessions: Slab::new(),
-            by_session: HashMap::with_hasher(hasher),
+            hasher,
             nodes: Slab::new(),
             runs: Slab::new(),
-            run_list: RunList::default(),
+            by_age: Fifo::default(),
             claims: Slab::new(),
             ready: VecDeque::new(),
+            ready_now: 0,
             timers: Timers::default(),
-            idle: VecDeque::new(),
+            idle: Fifo::default(),
             pressure: false,
             serial: 0,
             messages: 0,
@@ -165,7 +175,8 @@ impl Engine {
             commands: Vec::new(),
             notices: Vec::new(),
             notes: Vec::new(),
-            rings: Vec::new(),
+            spare: Vec::new(),
+            told: Vec::new(),
             totals: Totals::default(),
             config,
         }
@@ -180,10 +191,13 @@ impl Engine {
             }
             Input::Tick => self.tick(now),
             Input::Pause if self.mode == Mode::Running => self.mode = Mode::Paused,
-            Input::Resume if self.mode == Mode::Paused => self.mode = Mode::Running,
+            Input::Resume if self.mode == Mode::Paused => self.resume(),
             Input::Pause | Input::Resume => {}
             Input::Drain { until } => self.drain(now, until),
-            Input::Pressure(on) => self.set_pressure(now, on),
+            Input::Pressure(on) => {
+                self.pressure = on;
+                self.release_idle(now);
+            }
         }
     }
 
@@ -210,33 +224,41 @@ impl Engine {
         self.by_epoch.get(&grant.epoch()).copied()
     }
 
+    /// Whether this grant is still held, and at this place of the table.
+    fn holds(&self, gi: usize, grant: Grant) -> bool {
+        self.grants.get(gi).is_some_and(|g| g.grant == grant)
+    }
+
     /// When [`Input::Tick`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
         let timeout = match self.config.handler_timeout {
-            Some(timeout) => self.run_list.oldest().and_then(|r| self.runs.get(r)).map(|run| run.started + timeout),
+            Some(timeout) => self.by_age.oldest().map(|oldest| self.runs[oldest].started + timeout),
             None => None,
         };
         let drain = match self.mode {
             Mode::Draining { until, over: false } => Some(until),
             _ => None,
         };
-        [timeout, drain, self.timers.next()].into_iter().flatten().min()
+        let next = [timeout, drain, self.idle_until(), self.timers.next()].into_iter().flatten().min();
+        next.filter(|at| *at < Moment::NEVER)
     }
 
     fn tick(&mut self, now: Moment) {
         self.time_out_runs(now);
-        while let Some((at, timer)) = self.timers.pop(now) {
+        self.release_idle(now);
+        while let Some(timer) = self.timers.pop(now) {
             match timer {
-                timers::Timer::Grant { index, epoch } => {
-                    // One that was armed anew for an earlier time is out of date.
-                    if self.grants.get(index).is_some_and(|g| g.grant.epoch() == epoch && g.armed == at) {
-                        self.grants[index].armed = Moment::NEVER;
-                        self.check_grant(now, index);
-                    }
+                timers::Timer::Grant(gi) => {
+                    let g = &mut self.grants[gi];
+                    (g.timer, g.armed) = (None, Moment::NEVER);
+                    self.check_grant(now, gi);
                 }
-                timers::Timer::Session { index, serial } => self.wake_session(now, index, serial),
-                timers::Timer::Run { index, serial } => self.drop_run(index, serial),
+                timers::Timer::Session(si) => {
+                    self.sessions[si].timer = None;
+                    self.wait_is_over(now, si);
+                }
+                timers::Timer::Run(index) => self.grace_is_over(index),
             }
         }
         if let Mode::Draining { until, over: false } = self.mode
@@ -264,7 +286,7 @@ impl Engine {
     /// Whether something may be ready to start.
     #[must_use]
     pub fn has_ready(&self) -> bool {
-        self.mode == Mode::Running && !self.ready.is_empty()
+        self.mode == Mode::Running && self.ready_now > 0
     }
 
     /// Whether a drain is finished: no right is held and no handler runs.
@@ -279,7 +301,7 @@ impl Engine {
         Counts {
             grants: self.grants.len(),
             sessions: self.sessions.len(),
-            ready: self.ready.len(),
+            ready: self.ready_now,
             running: self.runs.len(),
             messages: self.messages,
             bytes: self.bytes,
@@ -298,13 +320,13 @@ impl Engine {
         self.sessions.shrink_to_fit();
         self.grants.shrink_to_fit();
         self.runs.shrink_to_fit();
-        self.by_session.shrink_to_fit();
+        let (sessions, hasher) = (&self.sessions, &self.hasher);
+        self.by_session.shrink_to_fit(|si| sessions[*si].hash(hasher));
         self.by_place.shrink_to_fit();
         self.by_epoch.shrink_to_fit();
         self.ready.shrink_to_fit();
-        self.idle.shrink_to_fit();
         self.timers.shrink();
-        self.rings.clear();
+        self.spare = Vec::new();
     }
 
     fn next_serial(&mut self) -> u64 {

@@ -1,11 +1,12 @@
 //! What follows a failed attempt: a wait in place, the dead-letter store, or a stop.
 
 use super::input::{How, Note, Then};
-use super::state::{Stage, Step};
+use super::state::Step;
 use super::timers::Timer;
 use super::{Bug, Engine};
 use crate::backend::{Answer, Command, Grant, Loss, Reason};
 use crate::policy::Exhausted;
+use crate::position::Position;
 use crate::time::Moment;
 
 impl Engine {
@@ -55,11 +56,9 @@ impl Engine {
             self.move_head_back(si);
         }
         self.totals.retried += 1;
-        let serial = self.next_serial();
         let s = &mut self.sessions[si];
         s.step = Step::Waiting;
-        s.wake = serial;
-        self.timers.arm(now + wait, Timer::Session { index: si, serial });
+        self.timers.set(&mut s.timer, now + wait, Timer::Session(si));
         self.note(|e| {
             let s = &e.sessions[si];
             let head = s.head.map(|h| e.nodes[h].message.position).unwrap_or_default();
@@ -79,16 +78,15 @@ impl Engine {
         }
     }
 
-    /// A wait is over: the head's turn comes again, or its copy is tried again.
-    pub(super) fn wake_session(&mut self, now: Moment, si: usize, serial: u64) {
-        let Some(s) = self.sessions.get_mut(si) else { return };
-        if s.wake != serial || s.step != Step::Waiting {
-            return;
-        }
+    /// A wait is over: the head's turn comes again, or its copy is tried again, unless its place is about to be given back.
+    pub(super) fn wait_is_over(&mut self, now: Moment, si: usize) {
+        let s = &mut self.sessions[si];
         s.step = Step::Idle;
         match s.aside.take() {
-            Some(reason) => self.set_aside(now, si, reason),
-            None => self.activate(si),
+            Some(reason) if s.grant.is_some_and(|gi| self.grants[gi].leaving.is_none()) => {
+                self.set_aside(now, si, reason)
+            }
+            _ => self.activate(si),
         }
     }
 
@@ -105,42 +103,32 @@ impl Engine {
         self.commands.push(Command::SetAside { grant: g.grant, message, reason });
         self.request_note(gi, si, How::DeadLettered, Some(code));
         if self.bug(Bug::SettledBeforeCopy) {
-            let seq = self.nodes[head].seq;
-            if let Some(entry) = self.grants[gi].entry(seq)
-                && entry.stage == Stage::Open
-            {
-                entry.stage = Stage::Done;
-                self.became_done(now, gi);
-                self.grants[gi].urgent = true;
-                self.consider_settling(now, gi);
-            }
+            self.resolve(now, gi, self.nodes[head].message.position.value);
+            self.grants[gi].urgent = true;
+            self.consider_settling(now, gi);
         }
     }
 
     pub(super) fn set_aside_answered(&mut self, now: Moment, grant: Grant, position: u64, answer: Answer) {
         let Some(gi) = self.live(grant) else { return };
-        let g = &self.grants[gi];
         // A copy is made for a session's head, and at most one at a time; find it by its position.
-        let Some(si) = g.ring.iter().find(|e| e.position == position).map(|e| e.session) else { return };
-        let Some(head) = self.sessions[si].head.filter(|h| self.nodes[*h].message.position.value == position) else {
-            return;
-        };
-        if self.sessions[si].step != Step::Aside {
+        let Some(si) = self.grants[gi].entry(position).map(|e| e.session) else { return };
+        let Some(head) = self.sessions[si].head else { return };
+        let source = self.nodes[head].message.position;
+        if source.value != position || self.sessions[si].step != Step::Aside {
             return;
         }
-        let seq = self.nodes[head].seq;
-        let source = self.nodes[head].message.position;
         self.grants[gi].asides = self.grants[gi].asides.saturating_sub(1);
         self.note(|e| Note::SetAside { grant, session: e.sessions[si].id.clone(), position: source, answer });
         match answer {
-            Answer::Ok => self.copy_is_safe(now, gi, si, seq),
+            Answer::Ok => self.copy_is_safe(now, gi, si, source),
             Answer::Unknown if self.limits.set_aside_settles => return self.surrender(now, gi, Loss::Unknown),
             Answer::Refused | Answer::Unknown | Answer::NotApplied => self.copy_again(now, si),
         }
         self.after_work(now, gi, grant);
     }
 
-    fn copy_is_safe(&mut self, now: Moment, gi: usize, si: usize, seq: u64) {
+    fn copy_is_safe(&mut self, now: Moment, gi: usize, si: usize, source: Position) {
         self.totals.dead_lettered += 1;
         self.sessions[si].aside = None;
         self.sessions[si].step = Step::Idle;
@@ -149,34 +137,24 @@ impl Engine {
             self.note(|e| Note::Settled {
                 grant: e.grants[gi].grant,
                 session: e.sessions[si].id.clone(),
-                position: crate::position::Position {
-                    generation: e.grants[gi].generation,
-                    value: e.grants[gi].ring.get((seq - e.grants[gi].base) as usize).map_or(0, |entry| entry.position),
-                },
+                position: source,
                 answer: Answer::Ok,
             });
             self.activate(si);
-            return self.settled_with_copy(now, gi, si, seq);
+            return self.entry_settled(gi, source.value);
         }
-        if let Some(entry) = self.grants[gi].entry(seq)
-            && entry.stage == Stage::Open
-        {
-            entry.stage = Stage::Done;
-            self.became_done(now, gi);
-        }
+        self.resolve(now, gi, source.value);
         self.grants[gi].urgent = true;
         if self.bug(Bug::NextBeforeDeadLetterSettled) {
             return self.activate(si);
         }
-        self.sessions[si].step = Step::Barrier(seq);
+        self.sessions[si].step = Step::Barrier(source.value);
     }
 
     /// The store did not take the copy: the source stays, the session waits, and it is tried again.
     fn copy_again(&mut self, now: Moment, si: usize) {
         let s = &self.sessions[si];
         let wait = self.config.retry.wait(s.failures.saturating_add(1), now.as_nanos());
-        let aside = self.sessions[si].aside.take();
         self.wait(now, si, wait);
-        self.sessions[si].aside = aside;
     }
 }

@@ -1,33 +1,42 @@
 //! What is done, what the broker was told of it, and what it is known to have: the watermark and what stands above it.
 
+use std::time::Duration;
+
 use super::input::{Note, Notice};
-use super::state::{GrantState, Stage, Step};
+use super::state::{Stage, Step};
 use super::{Bug, Engine};
 use crate::backend::{Above, Answer, Command, Grant, Loss, Progress, SettleStyle, Ticket};
 use crate::session::SessionId;
 use crate::time::Moment;
 
+/// Settled entries behind an open one are taken out of the ring when there are more of them than this, and than others.
+const SETTLED_INSIDE: usize = 64;
+
 impl Engine {
     /// One more entry of this ring is done.
-    pub(super) fn became_done(&mut self, now: Moment, gi: usize) {
+    pub(super) fn became_done(&mut self, now: Moment, gi: usize, position: u64) {
         let g = &mut self.grants[gi];
-        g.untold += 1;
-        if g.untold == 1 {
+        if g.untold.is_empty() && !g.passed {
             g.untold_since = now;
         }
+        g.untold.push(position);
     }
 
     pub(super) fn passed(&mut self, now: Moment, grant: Grant, below: u64) {
         let Some(gi) = self.live(grant) else { return };
         let g = &mut self.grants[gi];
-        if below > g.end {
-            g.end = below;
-            g.next_position = below;
-            if !g.passed && g.untold == 0 {
+        if below <= g.end {
+            return;
+        }
+        g.end = below;
+        g.next_position = below;
+        // A broker that settles message by message has no place for it.
+        if self.limits.settle != SettleStyle::Each {
+            if g.untold.is_empty() && !g.passed {
                 g.untold_since = now;
             }
             g.passed = true;
-            self.arm(gi);
+            self.arm(now, gi);
         }
     }
 
@@ -36,50 +45,73 @@ impl Engine {
         let limits = &self.limits;
         let g = &self.grants[gi];
         if limits.settle == SettleStyle::Each {
-            if g.untold > 0 {
-                self.settle_each(now, gi);
+            if now < g.settle_after {
+                self.arm_at(gi, g.settle_after);
+            } else if !g.untold.is_empty() {
+                self.settle_each(gi);
             }
             return;
         }
-        if (g.untold == 0 && !g.passed) || g.in_flight > 0 {
+        if (g.untold.is_empty() && !g.passed) || g.in_flight > 0 {
             return;
         }
-        let due = g.untold >= limits.settle_count
-            || now >= g.untold_since + limits.settle_interval
-            || (g.is_quiet() && g.untold > 0)
+        let due_at = g.untold_since + limits.settle_interval;
+        let due = g.untold.len() >= limits.settle_count as usize
+            || now >= due_at
+            || (g.is_quiet() && !g.untold.is_empty())
             || g.urgent
             || g.leaving.is_some();
         if due && now >= g.settle_after {
             self.settle(gi);
         } else {
-            self.arm(gi);
+            self.arm_at(gi, if due { g.settle_after } else { due_at.max(g.settle_after) });
+        }
+    }
+
+    /// When settling must be looked at again though nothing happens before.
+    pub(super) fn settle_at(&self, now: Moment, gi: usize) -> Option<Moment> {
+        let g = &self.grants[gi];
+        match self.limits.settle {
+            SettleStyle::Each => (now < g.settle_after).then_some(g.settle_after),
+            _ if g.in_flight > 0 || (g.untold.is_empty() && !g.passed) => None,
+            _ => Some((g.untold_since + self.limits.settle_interval).max(g.settle_after)),
         }
     }
 
     /// One settlement for each message, in order.
-    fn settle_each(&mut self, now: Moment, gi: usize) {
+    fn settle_each(&mut self, gi: usize) {
         let past_gap =
             self.bug(Bug::WatermarkPastGap) || self.bug(Bug::CompleteOutOfOrder) || self.bug(Bug::TwoHandlers);
-        for at in 0..self.grants[gi].ring.len() {
-            let entry = self.grants[gi].ring[at];
+        let g = &mut self.grants[gi];
+        let mut told = 0;
+        for at in g.told_in_front..g.ring.len() {
+            let entry = &mut g.ring[at];
             match entry.stage {
                 Stage::Done => {
-                    let ticket = self.next_serial();
-                    let g = &mut self.grants[gi];
-                    g.ring[at].stage = Stage::Told(ticket);
-                    g.in_flight += 1;
-                    g.untold = g.untold.saturating_sub(1);
+                    self.serial += 1;
+                    told += 1;
+                    entry.stage = Stage::Told(self.serial);
                     let watermark = entry.position.saturating_add(1);
                     let progress = Progress { watermark, end: g.end, above: Above::Nothing };
-                    self.commands.push(Command::Settle { grant: g.grant, ticket: Ticket(ticket), progress });
+                    self.commands.push(Command::Settle { grant: g.grant, ticket: Ticket(self.serial), progress });
                 }
-                // The first open one: what is behind it is not done either, as a session's messages end in order.
+                // The first open one: what is behind it waits, so that nothing is settled past a gap.
                 Stage::Open if !past_gap => break,
-                Stage::Open | Stage::Told(_) | Stage::Settled => {}
+                Stage::Open => continue,
+                Stage::Told(_) | Stage::Settled => {}
+            }
+            if at == g.told_in_front {
+                g.told_in_front += 1;
             }
         }
-        self.grants[gi].passed = false;
-        self.grants[gi].untold_since = now;
+        g.in_flight += told;
+        if told as usize == g.untold.len() {
+            g.untold.clear();
+        } else if told > 0 {
+            let mut untold = std::mem::take(&mut g.untold);
+            untold.retain(|position| g.entry(*position).is_some_and(|entry| entry.stage == Stage::Done));
+            g.untold = untold;
+        }
     }
 
     /// One settlement for everything that is done.
@@ -87,40 +119,42 @@ impl Engine {
         let ticket = self.next_serial();
         let past_gap = self.bug(Bug::WatermarkPastGap);
         let style = self.limits.settle;
+        self.not_idle(gi);
         let g = &mut self.grants[gi];
-        let mut watermark = None;
-        let mut done = Vec::new();
-        for entry in &mut g.ring {
-            match entry.stage {
-                Stage::Open => {
-                    watermark.get_or_insert(entry.position);
-                    continue;
-                }
-                Stage::Done => entry.stage = Stage::Told(ticket),
-                Stage::Told(_) | Stage::Settled => continue,
-            }
-            if past_gap {
-                watermark = Some(entry.position + 1);
-            } else if watermark.is_some() && style == SettleStyle::Delta {
-                done.push(entry.position);
+        let mut told = std::mem::replace(&mut g.untold, std::mem::take(&mut g.told));
+        for position in &told {
+            if let Some(entry) = g.entry(*position)
+                && entry.stage == Stage::Done
+            {
+                entry.stage = Stage::Told(ticket);
             }
         }
-        g.untold = 0;
+        let mut watermark = g.ring.iter().find(|e| e.stage == Stage::Open).map(|e| e.position);
+        if past_gap {
+            watermark = told.iter().max().map(|highest| highest.saturating_add(1)).or(watermark);
+        }
+        let mut progress = Progress { watermark: watermark.unwrap_or(g.end), end: g.end, above: Above::Nothing };
+        if style == SettleStyle::Delta {
+            let mut done: Vec<u64> = told.iter().copied().filter(|p| *p > progress.watermark).collect();
+            if !done.is_empty() {
+                done.sort_unstable();
+                progress.above = Above::Done(done);
+            }
+        }
+        std::mem::swap(&mut g.told, &mut told);
+        g.ticket = ticket;
         g.untold_since = Moment::NEVER;
         g.passed = false;
         g.urgent = false;
-        g.in_flight += 1;
-        let mut progress = Progress { watermark: watermark.unwrap_or(g.end), end: g.end, above: Above::Nothing };
-        match style {
-            SettleStyle::Delta if !done.is_empty() => progress.above = Above::Done(done),
-            SettleStyle::Open { most } if watermark.is_some() => {
-                let (open, end) = self.open_sessions(gi, most);
-                progress.end = end.unwrap_or(progress.end);
-                progress.above = Above::Open(open);
-            }
-            _ => {}
+        g.in_flight = 1;
+        let grant = g.grant;
+        if let SettleStyle::Open { most } = style
+            && watermark.is_some()
+        {
+            let (open, end) = self.open_sessions(gi, most);
+            progress.end = end.unwrap_or(progress.end);
+            progress.above = Above::Open(open);
         }
-        let grant = self.grants[gi].grant;
         self.commands.push(Command::Settle { grant, ticket: Ticket(ticket), progress });
     }
 
@@ -129,8 +163,11 @@ impl Engine {
         let mut open = Vec::new();
         let mark = self.next_serial();
         for entry in &self.grants[gi].ring {
+            if entry.stage != Stage::Open {
+                continue;
+            }
             let s = &mut self.sessions[entry.session];
-            if entry.stage != Stage::Open || std::mem::replace(&mut s.listed, mark) == mark {
+            if std::mem::replace(&mut s.listed, mark) == mark {
                 continue;
             }
             if open.len() >= most as usize {
@@ -146,64 +183,74 @@ impl Engine {
             Some(gi) => gi,
             None if self.bug(Bug::NoEpochCheckOnSettle) => {
                 match self.grants.iter().find(|(_, g)| g.grant.shard() == grant.shard()) {
-                    Some((gi, _)) => return self.stale_answer_counts(now, gi),
+                    Some((gi, _)) => return self.stale_answer_counts(gi),
                     None => return,
                 }
             }
             None => return,
         };
-        if !self.grants[gi].ring.iter().any(|e| e.stage == Stage::Told(ticket.0))
-            && self.limits.settle == SettleStyle::Each
-        {
-            return;
-        }
-        let g = &mut self.grants[gi];
-        g.in_flight = g.in_flight.saturating_sub(1);
+        let Some(told) = self.told_by(gi, ticket) else { return };
         let answer = match answer {
             Answer::Unknown if self.bug(Bug::UnknownIsOk) => Answer::Ok,
             Answer::Refused if self.bug(Bug::RefusedIgnored) => Answer::Ok,
             answer => answer,
         };
-        self.note_answers(gi, ticket, answer);
+        for position in &told {
+            self.note_answer(gi, *position, answer);
+        }
         match answer {
-            Answer::Ok => self.settled_ok(now, gi, ticket),
+            Answer::Ok => {
+                for position in &told {
+                    self.entry_settled(gi, *position);
+                }
+            }
             Answer::Refused => return self.lose(now, gi, Loss::Refused),
             Answer::Unknown if !self.limits.later_settle_covers => return self.surrender(now, gi, Loss::Unknown),
-            Answer::Unknown | Answer::NotApplied => self.settle_again(now, gi, ticket),
+            Answer::Unknown | Answer::NotApplied => self.settle_again(now, gi, &told),
         }
+        self.give_back(gi, told);
         self.after_work(now, gi, grant);
     }
 
+    /// Takes what this settlement spoke of, if it is the one on its way.
+    fn told_by(&mut self, gi: usize, ticket: Ticket) -> Option<Vec<u64>> {
+        let g = &mut self.grants[gi];
+        if self.limits.settle == SettleStyle::Each {
+            let entry = g.ring.iter().find(|e| e.stage == Stage::Told(ticket.0))?;
+            g.in_flight = g.in_flight.saturating_sub(1);
+            let mut told = std::mem::take(&mut self.told);
+            told.push(entry.position);
+            return Some(told);
+        }
+        if g.in_flight == 0 || g.ticket != ticket.0 {
+            return None;
+        }
+        g.in_flight = 0;
+        Some(std::mem::take(&mut g.told))
+    }
+
     /// The defect of taking an old grant's answer for this one's: what was told is known.
-    fn stale_answer_counts(&mut self, now: Moment, gi: usize) {
-        let told = self.grants[gi].ring.iter_mut().find(|e| matches!(e.stage, Stage::Done | Stage::Open));
+    fn stale_answer_counts(&mut self, gi: usize) {
+        let g = &mut self.grants[gi];
+        let told = g.ring.iter_mut().find(|e| matches!(e.stage, Stage::Done | Stage::Open));
         if let Some(entry) = told {
             entry.stage = Stage::Settled;
-            self.known(now, gi);
+            g.settled_inside += 1;
+            self.tidy(gi);
         }
     }
 
-    fn settled_ok(&mut self, now: Moment, gi: usize, ticket: Ticket) {
-        for at in 0..self.grants[gi].ring.len() {
-            let entry = &mut self.grants[gi].ring[at];
-            if entry.stage != Stage::Told(ticket.0) {
-                continue;
-            }
-            entry.stage = Stage::Settled;
-            let (si, seq) = (entry.session, self.grants[gi].base + at as u64);
-            self.entry_known(si, seq);
-            if self.limits.settle == SettleStyle::Each {
-                break;
-            }
-        }
-        self.known(now, gi);
-    }
-
-    /// An entry is known to the broker: its session may go on behind a dead letter, or be forgotten.
-    fn entry_known(&mut self, si: usize, seq: u64) {
+    /// The broker is known to have this entry: its session may go on behind a dead letter, or be forgotten.
+    pub(super) fn entry_settled(&mut self, gi: usize, position: u64) {
+        let g = &mut self.grants[gi];
+        let Some(entry) = g.entry(position).filter(|e| e.stage != Stage::Settled) else { return };
+        entry.stage = Stage::Settled;
+        let si = entry.session;
+        g.settled_inside += 1;
+        self.tidy(gi);
         let s = &mut self.sessions[si];
         s.entries = s.entries.saturating_sub(1);
-        if s.step == Step::Barrier(seq) {
+        if s.step == Step::Barrier(position) {
             s.step = Step::Idle;
             self.activate(si);
         }
@@ -216,49 +263,56 @@ impl Engine {
         self.forget_if_idle(si);
     }
 
-    /// Drops what is known from the front of the ring.
-    fn known(&mut self, _now: Moment, gi: usize) {
-        let g: &mut GrantState = &mut self.grants[gi];
+    /// Drops what is settled from the front of the ring, and now and then from its middle: one message that stands still must not make it grow.
+    fn tidy(&mut self, gi: usize) {
+        let g = &mut self.grants[gi];
         while g.ring.front().is_some_and(|e| e.stage == Stage::Settled) {
             g.ring.pop_front();
-            g.base += 1;
+            g.settled_inside = g.settled_inside.saturating_sub(1);
+            g.told_in_front = g.told_in_front.saturating_sub(1);
+        }
+        if g.settled_inside > SETTLED_INSIDE && g.settled_inside > g.ring.len() / 2 {
+            g.ring.retain(|e| e.stage != Stage::Settled);
+            (g.settled_inside, g.told_in_front) = (0, 0);
         }
     }
 
     /// A settlement did not happen, or may not have: the next one covers it.
-    fn settle_again(&mut self, now: Moment, gi: usize, ticket: Ticket) {
-        let wait = self.limits.settle_interval.max(std::time::Duration::from_millis(1));
+    fn settle_again(&mut self, now: Moment, gi: usize, told: &[u64]) {
+        let wait = self.limits.settle_interval.max(Duration::from_millis(1));
         let g = &mut self.grants[gi];
-        for entry in &mut g.ring {
-            if entry.stage == Stage::Told(ticket.0) {
+        for position in told {
+            if let Some(entry) = g.entry(*position)
+                && let Stage::Told(_) = entry.stage
+            {
                 entry.stage = Stage::Done;
-                g.untold += 1;
+                g.untold.push(*position);
             }
         }
+        g.told_in_front = 0;
+        g.passed |= told.is_empty();
         g.untold_since = now;
         g.settle_after = now + wait;
-        self.arm(gi);
     }
 
-    fn note_answers(&mut self, gi: usize, ticket: Ticket, answer: Answer) {
+    /// Keeps the memory of a settlement for the next one.
+    fn give_back(&mut self, gi: usize, mut told: Vec<u64>) {
+        told.clear();
+        match self.limits.settle {
+            SettleStyle::Each => self.told = told,
+            _ => self.grants[gi].told = told,
+        }
+    }
+
+    fn note_answer(&mut self, gi: usize, position: u64, answer: Answer) {
         if !self.config.observe {
             return;
         }
-        let g = &self.grants[gi];
-        for entry in g.ring.iter().filter(|e| e.stage == Stage::Told(ticket.0)) {
-            let session = self.sessions[entry.session].id.clone();
-            let position = crate::position::Position { generation: g.generation, value: entry.position };
-            self.notes.push(Note::Settled { grant: g.grant, session, position, answer });
-        }
-    }
-
-    /// Marks an entry that the broker settled together with its copy.
-    pub(super) fn settled_with_copy(&mut self, now: Moment, gi: usize, si: usize, seq: u64) {
-        if let Some(entry) = self.grants[gi].entry(seq) {
-            entry.stage = Stage::Settled;
-            self.entry_known(si, seq);
-            self.known(now, gi);
-        }
+        let g = &mut self.grants[gi];
+        let Some(si) = g.entry(position).map(|e| e.session) else { return };
+        let position = crate::position::Position { generation: g.generation, value: position };
+        let session = self.sessions[si].id.clone();
+        self.notes.push(Note::Settled { grant: g.grant, session, position, answer });
     }
 
     pub(super) fn claim_flushed(&mut self, claim: usize) {

@@ -1,10 +1,15 @@
 //! The engine's tables: grants with the ring of what was delivered under them, sessions with their queue, runs.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+use slab::Slab;
+
 use super::input::CancelWhy;
+use super::timers::TimerId;
 use crate::backend::{Grant, LeaseCell, Place};
 use crate::message::Inbound;
 use crate::session::SessionId;
@@ -28,9 +33,12 @@ pub(super) struct GrantState {
     pub(super) next_position: u64,
     /// One past the highest position delivered or passed.
     pub(super) end: u64,
+    /// What was delivered and is not settled, by position; now and then settled ones in the middle.
     pub(super) ring: VecDeque<Entry>,
-    /// The number of the ring's front entry; entries are numbered in the order of delivery.
-    pub(super) base: u64,
+    /// So many entries at the front are told or settled ([`SettleStyle::Each`](crate::backend::SettleStyle::Each)).
+    pub(super) told_in_front: usize,
+    /// Settled entries that still stand in the ring.
+    pub(super) settled_inside: usize,
     /// Messages buffered: delivered and not resolved.
     pub(super) messages: usize,
     pub(super) bytes: usize,
@@ -40,9 +48,13 @@ pub(super) struct GrantState {
     pub(super) running: usize,
     /// Copies for a store that are under way.
     pub(super) asides: usize,
-    /// Resolved messages that the broker was not told of yet.
-    pub(super) untold: u32,
+    /// Positions that are resolved and that the broker was not told of yet, in the order in which they were.
+    pub(super) untold: Vec<u64>,
     pub(super) untold_since: Moment,
+    /// Positions that the settlement on its way speaks of; not with [`SettleStyle::Each`](crate::backend::SettleStyle::Each).
+    pub(super) told: Vec<u64>,
+    /// Names that settlement.
+    pub(super) ticket: u64,
     /// Positions were passed that the broker was not told of yet.
     pub(super) passed: bool,
     /// Settlements without an answer.
@@ -54,8 +66,12 @@ pub(super) struct GrantState {
     pub(super) leaving: Option<Leaving>,
     /// Since when nothing is to be done here.
     pub(super) idle_since: Option<Moment>,
-    /// No renewal any more: the right is to run out.
+    pub(super) idle_links: Links,
+    /// Sessions of this place that are claimed.
+    pub(super) claims: usize,
+    /// No renewal any more, and no evidence is taken: the right is to run out.
     pub(super) lapsing: bool,
+    pub(super) timer: Option<TimerId>,
     /// When its timer is due.
     pub(super) armed: Moment,
 }
@@ -68,6 +84,14 @@ pub(super) struct Leaving {
     /// Then it is given back, settled or not, once no handler runs.
     pub(super) until: Moment,
     pub(super) cancelled: bool,
+}
+
+/// The memory of a grant that is gone.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    pub(super) ring: VecDeque<Entry>,
+    pub(super) untold: Vec<u64>,
+    pub(super) told: Vec<u64>,
 }
 
 /// A delivery in the ring.
@@ -91,8 +115,13 @@ pub(super) enum Stage {
 }
 
 impl GrantState {
-    pub(super) fn entry(&mut self, seq: u64) -> Option<&mut Entry> {
-        let at = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+    /// The entry of this position. Where positions have no holes it stands as far behind the front as its position says.
+    pub(super) fn entry(&mut self, position: u64) -> Option<&mut Entry> {
+        let at = usize::try_from(position.checked_sub(self.ring.front()?.position)?).ok()?;
+        let at = match self.ring.get(at) {
+            Some(entry) if entry.position == position => at,
+            _ => self.ring.binary_search_by_key(&position, |entry| entry.position).ok()?,
+        };
         self.ring.get_mut(at)
     }
 
@@ -103,7 +132,12 @@ impl GrantState {
 
     /// Whether everything resolved here is known to the broker.
     pub(super) fn is_told(&self) -> bool {
-        self.untold == 0 && self.in_flight == 0 && self.asides == 0
+        self.untold.is_empty() && self.in_flight == 0 && self.asides == 0
+    }
+
+    /// Whether its right holds and stays: something may start under it.
+    pub(super) fn may_start(&self, now: Moment) -> bool {
+        self.deadline.is_some_and(|deadline| now < deadline) && !self.cell.is_ended() && self.leaving.is_none()
     }
 
     pub(super) fn is_proved(&self) -> bool {
@@ -115,6 +149,8 @@ impl GrantState {
 #[derive(Debug)]
 pub(super) struct SessionState {
     pub(super) id: SessionId,
+    /// The place it belongs to, as [`Grant::shard`] has it: one id in two lanes is two sessions, each with an order of its own.
+    pub(super) shard: u32,
     /// The grant that its queue belongs to.
     pub(super) grant: Option<usize>,
     pub(super) head: Option<usize>,
@@ -132,8 +168,10 @@ pub(super) struct SessionState {
     pub(super) failed_since: Moment,
     /// Entries in the ring of its grant.
     pub(super) entries: usize,
-    /// Tells an outdated timer.
-    pub(super) wake: u64,
+    /// Tells its entry in the line from an outdated one.
+    pub(super) turn: u64,
+    /// Ends its wait.
+    pub(super) timer: Option<TimerId>,
     /// Why the head is set aside, while it is.
     pub(super) aside: Option<crate::backend::Reason>,
     /// The last list of open sessions it stands in.
@@ -155,14 +193,15 @@ pub(super) enum Step {
     Waiting,
     /// The copy of its head for a store.
     Aside,
-    /// The settlement of a dead letter's source, by its number in the ring.
+    /// The settlement of a dead letter's source, by its position.
     Barrier(u64),
 }
 
 impl SessionState {
-    pub(super) fn new(id: SessionId) -> Self {
+    pub(super) fn new(id: SessionId, shard: u32) -> Self {
         Self {
             id,
+            shard,
             grant: None,
             head: None,
             tail: None,
@@ -175,10 +214,20 @@ impl SessionState {
             failures: 0,
             failed_since: Moment::ORIGIN,
             entries: 0,
-            wake: 0,
+            turn: 0,
+            timer: None,
             aside: None,
             listed: 0,
         }
+    }
+
+    pub(super) fn is_in_line(&self, turn: u64) -> bool {
+        self.step == Step::Ready && self.turn == turn
+    }
+
+    /// The hash by which it is found.
+    pub(super) fn hash(&self, hasher: &FixedState) -> u64 {
+        hasher.hash_one((self.shard, &self.id))
     }
 
     /// Whether everything resolved in it is known to the broker.
@@ -191,7 +240,6 @@ impl SessionState {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) message: Inbound,
-    pub(super) seq: u64,
     pub(super) size: usize,
     pub(super) next: Option<usize>,
 }
@@ -202,52 +250,71 @@ pub(super) struct RunState {
     pub(super) serial: u64,
     pub(super) session: usize,
     pub(super) grant: Grant,
+    /// The place of its grant in the table, as long as that is held.
+    pub(super) grant_index: usize,
     pub(super) position: crate::position::Position,
     pub(super) attempt: u32,
     pub(super) started: Moment,
     pub(super) cancelled: Option<CancelWhy>,
+    /// Ends its grace time.
+    pub(super) timer: Option<TimerId>,
+    pub(super) links: Links,
+}
+
+/// The neighbours in a [`Fifo`].
+#[derive(Debug, Default)]
+pub(super) struct Links {
     older: Option<usize>,
     newer: Option<usize>,
 }
 
-/// The runs by age, so that a constant timeout needs no timer a run.
+pub(super) trait Linked {
+    fn links(&mut self) -> &mut Links;
+}
+
+impl Linked for RunState {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl Linked for GrantState {
+    fn links(&mut self) -> &mut Links {
+        &mut self.idle_links
+    }
+}
+
+/// Entries of a table by age, so that what waits for a constant time needs no timer of its own.
 #[derive(Debug, Default)]
-pub(super) struct RunList {
+pub(super) struct Fifo {
     oldest: Option<usize>,
     newest: Option<usize>,
 }
 
-impl RunState {
-    pub(super) fn new(serial: u64, session: usize, grant: Grant, node: &Node, attempt: u32, started: Moment) -> Self {
-        let position = node.message.position;
-        Self { serial, session, grant, position, attempt, started, cancelled: None, older: None, newer: None }
-    }
-}
-
-impl RunList {
+impl Fifo {
     pub(super) fn oldest(&self) -> Option<usize> {
         self.oldest
     }
 
-    pub(super) fn push(&mut self, runs: &mut slab::Slab<RunState>, index: usize) {
-        runs[index].older = self.newest;
+    pub(super) fn push<T: Linked>(&mut self, table: &mut Slab<T>, index: usize) {
+        table[index].links().older = self.newest;
         match self.newest {
-            Some(newest) => runs[newest].newer = Some(index),
+            Some(newest) => table[newest].links().newer = Some(index),
             None => self.oldest = Some(index),
         }
         self.newest = Some(index);
     }
 
-    /// Takes a run out of the list, if it is in it.
-    pub(super) fn unlink(&mut self, runs: &mut slab::Slab<RunState>, index: usize) {
-        let (older, newer) = (runs[index].older.take(), runs[index].newer.take());
+    /// Takes an entry out, if it is in.
+    pub(super) fn unlink<T: Linked>(&mut self, table: &mut Slab<T>, index: usize) {
+        let Links { older, newer } = std::mem::take(table[index].links());
         match older {
-            Some(older) => runs[older].newer = newer,
+            Some(older) => table[older].links().newer = newer,
             None if self.oldest == Some(index) => self.oldest = newer,
             None => return,
         }
         match newer {
-            Some(newer) => runs[newer].older = older,
+            Some(newer) => table[newer].links().older = older,
             None => self.newest = older,
         }
     }

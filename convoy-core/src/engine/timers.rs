@@ -1,40 +1,140 @@
 //! Points in time at which something must be looked at again.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use slab::Slab;
 
 use crate::time::Moment;
 
-/// What is looked at. Each carries a number by which an outdated one is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What is looked at, by its place in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
-    Grant { index: usize, epoch: u64 },
-    Session { index: usize, serial: u64 },
-    Run { index: usize, serial: u64 },
+    Grant(usize),
+    Session(usize),
+    Run(usize),
 }
 
-/// A heap of timers. Outdated ones stay until they are due, so owners arm sparingly.
+/// Names a timer that is set; kept by whoever it is for, so that the timer goes with it and a place that is used again meets no old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimerId(usize);
+
+/// A binary heap whose entries can be moved and taken out.
 #[derive(Debug, Default)]
-pub(super) struct Timers(BinaryHeap<Reverse<(Moment, Timer)>>);
+pub(super) struct Timers {
+    heap: Vec<(Moment, usize)>,
+    slots: Slab<Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    timer: Timer,
+    /// Where it stands in the heap.
+    at: usize,
+}
 
 impl Timers {
-    pub(super) fn arm(&mut self, at: Moment, timer: Timer) {
-        self.0.push(Reverse((at, timer)));
+    /// Sets the timer, or moves it.
+    pub(super) fn set(&mut self, id: &mut Option<TimerId>, due: Moment, timer: Timer) {
+        let at = match *id {
+            Some(TimerId(slot)) => {
+                let at = self.slots[slot].at;
+                self.heap[at].0 = due;
+                at
+            }
+            None => {
+                let at = self.heap.len();
+                let slot = self.slots.insert(Slot { timer, at });
+                self.heap.push((due, slot));
+                *id = Some(TimerId(slot));
+                at
+            }
+        };
+        let at = self.rise(at);
+        self.sink(at);
+    }
+
+    /// Takes the timer out, if it is set.
+    pub(super) fn cancel(&mut self, id: &mut Option<TimerId>) {
+        if let Some(TimerId(slot)) = id.take() {
+            self.remove(self.slots[slot].at);
+        }
     }
 
     pub(super) fn next(&self) -> Option<Moment> {
-        self.0.peek().map(|Reverse((at, _))| *at)
+        self.heap.first().map(|(due, _)| *due)
     }
 
-    /// The next timer that is due, and when it was.
-    pub(super) fn pop(&mut self, now: Moment) -> Option<(Moment, Timer)> {
+    /// Takes out the next timer that is due. Its owner must forget its name.
+    pub(super) fn pop(&mut self, now: Moment) -> Option<Timer> {
         if self.next()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse(due)| due)
+        Some(self.remove(0))
     }
 
     pub(super) fn shrink(&mut self) {
-        self.0.shrink_to_fit();
+        self.heap.shrink_to_fit();
+        self.slots.shrink_to_fit();
+    }
+
+    fn remove(&mut self, at: usize) -> Timer {
+        let (_, slot) = self.heap.swap_remove(at);
+        if at < self.heap.len() {
+            let at = self.rise(at);
+            self.sink(at);
+        }
+        self.slots.remove(slot).timer
+    }
+
+    fn rise(&mut self, mut at: usize) -> usize {
+        while at > 0 && self.heap[at].0 < self.heap[(at - 1) / 2].0 {
+            self.heap.swap(at, (at - 1) / 2);
+            self.stands_at(at);
+            at = (at - 1) / 2;
+        }
+        self.stands_at(at);
+        at
+    }
+
+    fn sink(&mut self, mut at: usize) {
+        loop {
+            let (left, right) = (2 * at + 1, 2 * at + 2);
+            let mut least = at;
+            for child in [left, right] {
+                if child < self.heap.len() && self.heap[child].0 < self.heap[least].0 {
+                    least = child;
+                }
+            }
+            if least == at {
+                return;
+            }
+            self.heap.swap(at, least);
+            self.stands_at(at);
+            self.stands_at(least);
+            at = least;
+        }
+    }
+
+    fn stands_at(&mut self, at: usize) {
+        let (_, slot) = self.heap[at];
+        self.slots[slot].at = at;
+    }
+}
+
+#[cfg(test)]
+impl Timers {
+    /// When this timer is due.
+    pub(super) fn due(&self, id: TimerId) -> Moment {
+        self.heap[self.slots[id.0].at].0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn check(&self) {
+        assert_eq!(self.heap.len(), self.slots.len());
+        for (at, (due, slot)) in self.heap.iter().enumerate() {
+            assert_eq!(self.slots[*slot].at, at);
+            assert!(at == 0 || self.heap[(at - 1) / 2].0 <= *due);
+        }
     }
 }

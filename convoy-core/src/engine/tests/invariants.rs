@@ -27,7 +27,7 @@ impl Engine {
         }
         assert_eq!(self.by_session.len(), self.sessions.len(), "sessions");
         for (si, s) in &self.sessions {
-            assert_eq!(self.by_session.get(&s.id), Some(&si));
+            assert_eq!(self.find_session(s.shard, &s.id), Some(si));
         }
     }
 
@@ -39,7 +39,8 @@ impl Engine {
                 let n = &self.nodes[node];
                 let gi = s.grant.expect("what is queued belongs to a grant");
                 let g = &self.grants[gi];
-                let entry = g.ring.get((n.seq - g.base) as usize).expect("what is queued stands in the ring");
+                let at = g.ring.binary_search_by_key(&n.message.position.value, |e| e.position);
+                let entry = &g.ring[at.expect("what is queued stands in the ring")];
                 assert_eq!((entry.position, entry.session), (n.message.position.value, si));
                 assert_eq!(entry.stage, Stage::Open);
                 len += 1;
@@ -88,13 +89,35 @@ impl Engine {
             let sum = by_grant.get(&gi).copied().unwrap_or_default();
             assert_eq!((g.messages, g.bytes, g.full_sessions, g.asides), sum, "of {:?}", g.grant);
             assert_eq!(g.running, self.runs.iter().filter(|(_, r)| r.grant == g.grant).count(), "running");
-            assert_eq!(g.untold as usize, g.ring.iter().filter(|e| e.stage == Stage::Done).count(), "untold");
-            let told: HashSet<u64> =
-                g.ring.iter().filter_map(|e| if let Stage::Told(t) = e.stage { Some(t) } else { None }).collect();
+            let stage = |wanted: fn(&Stage) -> bool| -> Vec<u64> {
+                g.ring.iter().filter(|e| wanted(&e.stage)).map(|e| e.position).collect()
+            };
+            let sorted = |positions: &[u64]| {
+                let mut positions = positions.to_vec();
+                positions.sort_unstable();
+                positions
+            };
+            assert_eq!(sorted(&g.untold), stage(|s| *s == Stage::Done), "untold");
+            assert_eq!(g.settled_inside, stage(|s| *s == Stage::Settled).len(), "settled inside");
+            let told = stage(|s| matches!(s, Stage::Told(_)));
             match self.limits.settle {
                 SettleStyle::Each => assert_eq!(g.in_flight as usize, told.len(), "in flight"),
-                _ => assert!(g.in_flight <= 1 && told.len() <= g.in_flight as usize, "one settlement is out at a time"),
+                _ => {
+                    assert_eq!(sorted(&g.told), told, "told");
+                    assert!(
+                        g.in_flight == 1 || (g.in_flight == 0 && told.is_empty()),
+                        "one settlement is out at a time"
+                    );
+                }
             }
+            let in_front = g.ring.iter().take(g.told_in_front);
+            assert!(in_front.clone().count() == g.told_in_front, "told in front");
+            assert!(in_front.clone().all(|e| matches!(e.stage, Stage::Told(_) | Stage::Settled)), "told in front");
+            assert!(g.settled_inside <= 64 || g.settled_inside <= g.ring.len() / 2, "the ring is tidy");
+            assert_eq!(
+                g.claims,
+                self.sessions.iter().filter(|(_, s)| s.grant == Some(gi) && s.claim.is_some()).count()
+            );
             assert!(g.ring.iter().zip(g.ring.iter().skip(1)).all(|(a, b)| a.position < b.position), "the ring ascends");
             assert!(g.ring.front().is_none_or(|e| e.stage != Stage::Settled), "what is settled leaves the front");
             assert!(g.ring.back().is_none_or(|e| e.position < g.end));
@@ -109,33 +132,44 @@ impl Engine {
         }
     }
 
-    /// A session whose head could start is in line, and every grant has its timer.
+    /// A session whose head could start is in line, what waits has its timer, and nothing else has one.
     fn check_nobody_is_forgotten(&self, now: Moment) {
-        let in_line: HashSet<usize> = self.ready.iter().copied().collect();
+        let in_line: HashSet<(usize, u64)> = self.ready.iter().copied().collect();
+        let stands_still = self.mode == Mode::Stopped || matches!(self.mode, Mode::Draining { .. });
         for (si, s) in &self.sessions {
             match s.step {
-                Step::Ready => assert!(in_line.contains(&si) && s.head.is_some(), "{} is in line", s.id),
+                Step::Ready => assert!(in_line.contains(&(si, s.turn)) && s.head.is_some(), "{} is in line", s.id),
                 Step::Offered => assert!(s.claim.is_some() && s.head.is_some(), "{} is offered", s.id),
                 Step::Running => assert!(s.run.is_some()),
-                Step::Aside => assert!(s.aside.is_some()),
-                Step::Waiting | Step::Barrier(_) => {}
+                Step::Aside => assert!(s.aside.is_some() && s.head.is_some()),
+                Step::Waiting => assert!(s.timer.is_some() && s.head.is_some(), "{} waits", s.id),
+                Step::Barrier(position) => {
+                    let g = &self.grants[s.grant.expect("a barrier belongs to a grant")];
+                    assert!(g.ring.iter().any(|e| e.position == position && e.stage != Stage::Settled));
+                }
                 Step::Idle => {
-                    let Some(g) = s.grant.map(|gi| &self.grants[gi]) else { continue };
-                    let can_start = s.head.is_some()
-                        && s.run.is_none()
-                        && g.leaving.is_none()
-                        && g.deadline.is_some_and(|deadline| now < deadline)
-                        && !g.cell.is_ended();
-                    assert!(
-                        !can_start || self.mode == Mode::Stopped || matches!(self.mode, Mode::Draining { .. }),
-                        "{} is forgotten",
-                        s.id
-                    );
+                    let may_start = s.grant.is_some_and(|gi| self.grants[gi].may_start(now));
+                    let can_start = s.head.is_some() && s.run.is_none() && may_start;
+                    assert!(!can_start || stands_still, "{} is forgotten", s.id);
                 }
             }
+            assert_eq!(s.timer.is_some(), s.step == Step::Waiting);
         }
+        assert_eq!(self.ready_now, self.sessions.iter().filter(|(_, s)| s.step == Step::Ready).count(), "ready");
+        assert!(self.ready.len() <= 65 + 2 * self.ready_now.max(1), "the line is tidy");
+        let mut idle = 0;
         for (_, g) in &self.grants {
-            assert_ne!(g.armed, Moment::NEVER, "{:?} has a timer", g.grant);
+            let timer = g.timer.expect("every grant has a timer");
+            assert_eq!(self.timers.due(timer), g.armed);
+            if g.idle_since.is_some() {
+                idle += 1;
+                assert!(g.is_quiet() && g.is_told() && g.is_proved() && g.claims == 0, "{:?} is idle", g.grant);
+            }
         }
+        assert_eq!(idle > 0, self.idle.oldest().is_some());
+        self.timers.check();
+        let waiting = self.sessions.iter().filter(|(_, s)| s.timer.is_some()).count();
+        let told_to_end = self.runs.iter().filter(|(_, r)| r.timer.is_some()).count();
+        assert_eq!(self.timers.len(), self.grants.len() + waiting + told_to_end, "timers");
     }
 }

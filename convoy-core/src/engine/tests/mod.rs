@@ -1,5 +1,7 @@
 //! Unit tests of the engine, a file a concern, on one small [`World`]: an engine, a clock that is moved by hand, and everything that comes out, as short text.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod bounds;
 mod claims;
 mod defects;
@@ -70,6 +72,7 @@ struct World {
     lease: Arc<LeaseCell>,
 }
 
+#[allow(dead_code)]
 impl World {
     fn new(config: Config, limits: Limits) -> Self {
         Self {

@@ -1,1 +1,370 @@
-//! To come.
+//! Watermarks, what is done above them, when the broker is told, and what follows from its answers.
+
+use super::*;
+use crate::backend::SettleStyle;
+
+fn open(most: u32) -> World {
+    World::new(config(), Limits { settle: SettleStyle::Open { most }, ..Limits::lanes() })
+}
+
+#[test]
+fn a_quiet_lane_is_settled_at_once() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1)]);
+    w.starts();
+    w.done("a@0");
+    assert_eq!(w.commands(), NOTHING, "there is more to come");
+    w.done("b@1");
+    assert_eq!(w.commands(), ["settle 1 2/2"]);
+    w.answer(Answer::Ok);
+    assert_eq!((w.engine.counts().sessions, w.commands()), (0, vec![]));
+}
+
+#[test]
+fn the_watermark_never_passes_a_gap() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 5), ("e", 6)]);
+    w.starts();
+    for run in ["d@5", "b@1", "a@0"] {
+        w.done(run);
+    }
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 2/7 done [5]"], "what is done above is told one by one");
+    w.answer(Answer::Ok);
+    w.done("e@6");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 2/7 done [6]"], "and once");
+    w.answer(Answer::Ok);
+    w.done("c@2");
+    assert_eq!(w.commands(), ["settle 1 7/7"], "holes are complete");
+}
+
+#[test]
+fn what_is_done_above_is_told_ascending() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 3)]);
+    w.starts();
+    for run in ["d@3", "b@1", "c@2"] {
+        w.done(run);
+    }
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 0/4 done [1, 2, 3]"]);
+}
+
+#[test]
+fn a_lane_is_settled_by_count() {
+    let mut w = World::new(config(), Limits { settle_count: 3, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 3)]);
+    w.starts();
+    w.done("a@0");
+    w.done("b@1");
+    assert_eq!(w.commands(), NOTHING);
+    w.done("c@2");
+    assert_eq!(w.commands(), ["settle 1 3/4"]);
+}
+
+#[test]
+fn a_lane_is_settled_by_the_age_of_what_is_not_told() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    w.starts();
+    w.advance(SEC);
+    assert_eq!(w.engine.oldest_untold(w.now), None);
+    w.done("a@0");
+    w.advance(100 * MS);
+    w.done("b@1");
+    assert_eq!(w.engine.oldest_untold(w.now), Some(100 * MS));
+    w.advance(150 * MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!((w.commands(), w.engine.oldest_untold(w.now)), (vec!["settle 1 2/3".to_owned()], None));
+}
+
+#[test]
+fn one_settlement_is_out_at_a_time() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    w.starts();
+    w.done("a@0");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 1/3"]);
+    w.done("b@1");
+    w.done("c@2");
+    w.advance(SEC);
+    assert_eq!(w.commands(), NOTHING, "until the first is answered");
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 3/3"]);
+}
+
+#[test]
+fn what_is_settled_again_waits_and_is_told_again() {
+    for answer in [Answer::NotApplied, Answer::Unknown] {
+        let mut w = World::lanes();
+        let lane = w.lane(0);
+        w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+        w.starts();
+        w.done("b@1");
+        w.advance(250 * MS);
+        assert_eq!(w.commands(), ["settle 1 0/3 done [1]"]);
+        w.answer(answer);
+        w.done("c@2");
+        w.advance(250 * MS - Duration::from_nanos(1));
+        assert_eq!(w.commands(), NOTHING);
+        w.advance(Duration::from_nanos(1));
+        assert_eq!(w.commands(), ["settle 1 0/3 done [1, 2]"], "a later one covers one whose answer was lost");
+        w.answer(Answer::Ok);
+        w.done("a@0");
+        assert_eq!(w.commands(), ["settle 1 3/3"]);
+        assert_eq!(w.engine.counts().grants, 1);
+    }
+}
+
+#[test]
+fn a_settlement_that_may_be_asked_for_again_is_not_hurried() {
+    let mut w = World::new(config(), Limits { settle_interval: Duration::ZERO, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.handle_all();
+    assert_eq!(w.commands(), ["settle 1 1/1"]);
+    w.answer(Answer::NotApplied);
+    assert_eq!(w.commands(), NOTHING, "a quiet lane waits too");
+    w.advance(MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["settle 1 1/1"]);
+}
+
+#[test]
+fn a_lost_answer_ends_the_grant_where_no_later_one_covers_it() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver_all(grant, &[("a", 0), ("a", 1)]);
+    assert_eq!(w.start().unwrap(), "a@0");
+    w.done("a@0");
+    assert_eq!(w.start().unwrap(), "a@1");
+    w.commands.clear();
+    w.answer(Answer::Unknown);
+    assert_eq!(w.commands(), ["surrender 1"]);
+    assert_eq!(w.notices(), ["cancel a@1 Unknown"]);
+}
+
+#[test]
+fn a_refused_settlement_ends_the_grant() {
+    for mut w in [World::sessions(), World::lanes()] {
+        let grant = w.session("a");
+        w.deliver_all(grant, &[("a", 0), ("a", 1), ("a", 2)]);
+        w.start();
+        w.done("a@0");
+        w.start();
+        w.advance(250 * MS);
+        w.commands.clear();
+        w.answer(Answer::Refused);
+        assert_eq!(w.commands(), NOTHING, "the broker has ended it already");
+        assert_eq!(w.notices(), ["cancel a@1 Refused"]);
+        assert_eq!((w.engine.counts().grants, w.engine.counts().messages), (0, 0));
+    }
+}
+
+#[test]
+fn message_by_message_each_is_settled_in_order() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver_all(grant, &[("a", 3), ("a", 5), ("a", 9)]);
+    for run in ["a@3", "a@5", "a@9"] {
+        assert_eq!(w.start().unwrap(), run);
+        w.done(run);
+    }
+    assert_eq!(w.commands(), ["settle 1 4/10", "settle 1 6/10", "settle 1 10/10"], "without waiting for answers");
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.grants[0].ring.len(), 2);
+    w.tickets.swap(0, 1);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.grants[0].ring.len(), 2, "answers may come in any order");
+    w.answer(Answer::Ok);
+    assert_eq!((w.engine.grants[0].ring.len(), w.engine.counts().sessions), (0, 0));
+}
+
+#[test]
+fn message_by_message_one_that_was_not_applied_is_asked_for_again_after_a_wait() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver_all(grant, &[("a", 0), ("a", 1)]);
+    w.handle_all();
+    w.commands.clear();
+    w.answer(Answer::NotApplied);
+    assert_eq!(w.commands(), NOTHING, "not at once: the broker may be busy");
+    w.answer(Answer::Ok);
+    w.advance(MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["settle 1 1/2"]);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.counts().sessions, 0);
+}
+
+#[test]
+fn message_by_message_nothing_is_settled_past_a_gap() {
+    let mut w = World::new(config(), Limits { settle: SettleStyle::Each, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    w.starts();
+    w.done("b@1");
+    w.advance(SEC);
+    assert_eq!(w.commands(), NOTHING);
+    w.done("a@0");
+    assert_eq!(w.commands(), ["settle 1 1/3", "settle 1 2/3"]);
+    w.done("c@2");
+    assert_eq!(w.commands(), ["settle 1 3/3"]);
+    w.answer_all();
+    assert_eq!(w.engine.counts().sessions, 0);
+}
+
+#[test]
+fn open_sessions_are_listed_with_their_first_open_message() {
+    let mut w = open(10);
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("a", 2), ("c", 3), ("b", 4), ("d", 5)]);
+    w.starts();
+    w.done("b@1");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 0/6 open a@0 c@3 b@4 d@5"]);
+    w.answer(Answer::Ok);
+    for run in ["a@0", "c@3", "d@5"] {
+        w.done(run);
+    }
+    w.handle_all();
+    assert_eq!(w.commands(), ["settle 1 6/6"], "nothing is open");
+}
+
+#[test]
+fn a_list_of_open_sessions_that_is_too_long_covers_less() {
+    let mut w = open(2);
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("a", 2), ("c", 3), ("d", 4)]);
+    w.starts();
+    w.done("d@4");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 0/3 open a@0 b@1"], "the end is the first position that is not covered");
+    w.answer(Answer::Ok);
+    w.done("b@1");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 0/5 open a@0 c@3"]);
+}
+
+#[test]
+fn positions_that_were_passed_are_told_after_a_while() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.event(Event::Passed { grant: lane, below: 10 });
+    w.event(Event::Passed { grant: lane, below: 4 });
+    w.advance(250 * MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING, "nobody waits for it");
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["settle 1 10/10"]);
+    w.answer(Answer::Ok);
+    w.advance(SEC);
+    assert_eq!(w.commands(), NOTHING);
+    w.event(Event::Passed { grant: lane, below: 10 });
+    w.advance(SEC);
+    assert_eq!(w.commands(), NOTHING, "nothing new");
+    w.deliver_all(lane, &[("a", 10), ("b", 11)]);
+    w.starts();
+    w.event(Event::Passed { grant: lane, below: 20 });
+    w.advance(100 * MS);
+    w.done("b@11");
+    w.advance(150 * MS);
+    assert_eq!(w.commands(), ["settle 1 10/20 done [11]"], "as old as the older of the two");
+}
+
+#[test]
+fn what_was_passed_is_told_again_when_it_was_not_applied() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.event(Event::Passed { grant: lane, below: 10 });
+    w.advance(250 * MS);
+    w.commands.clear();
+    w.answer(Answer::Unknown);
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 10/10"]);
+}
+
+#[test]
+fn what_was_passed_means_nothing_message_by_message() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.event(Event::Passed { grant, below: 10 });
+    w.advance(500 * MS);
+    assert_eq!(w.commands(), NOTHING);
+    w.deliver(grant, "a", 10);
+    w.handle_all();
+    assert_eq!(w.commands(), ["settle 1 11/11"]);
+}
+
+#[test]
+fn one_message_that_stands_still_does_not_make_the_ring_grow() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "stuck", 0);
+    w.starts();
+    for position in 1..2_000 {
+        w.deliver(lane, "a", position);
+        w.handle_all();
+        w.advance(250 * MS);
+        w.prove(lane);
+        w.answer_all();
+        assert!(w.engine.grants[0].ring.len() <= 67, "{}", w.engine.grants[0].ring.len());
+    }
+    w.commands.clear();
+    w.done("stuck@0");
+    assert_eq!(w.commands(), ["settle 1 2000/2000"]);
+    w.answer_all();
+    assert_eq!((w.engine.counts().sessions, w.engine.grants[0].ring.len()), (0, 0));
+}
+
+#[test]
+fn message_by_message_too_the_ring_does_not_grow() {
+    // Answers in any order: the first one stays without an answer.
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver(grant, "a", 0);
+    w.handle_all();
+    for position in 1..500 {
+        w.deliver(grant, "a", position);
+        w.handle_all();
+        w.tickets.rotate_left(1);
+        w.answer(Answer::Ok);
+    }
+    assert!(w.engine.grants[0].ring.len() <= 67);
+    w.answer_all();
+    assert_eq!(w.engine.counts().sessions, 0);
+}
+
+#[test]
+fn a_session_is_forgotten_when_the_broker_knows_what_was_done() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    w.starts();
+    w.done("a@0");
+    assert_eq!(w.engine.counts().sessions, 3);
+    w.advance(250 * MS);
+    assert_eq!(w.engine.counts().sessions, 3);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.counts().sessions, 2);
+}
+
+#[test]
+fn totals_count_what_was_handled() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1)]);
+    w.handle_all();
+    w.lost(lane, Loss::Gone);
+    assert_eq!((w.engine.totals().completed, w.engine.totals().lost), (2, 1));
+}
