@@ -194,7 +194,7 @@ impl State {
         match &self.log {
             Log::Sessions(_) if defect == Defect::Misrouted => Err(error::no_two_lanes()),
             Log::Sessions(log) => {
-                let lone = SessionId::lone(0, log.next_position());
+                let lone = SessionId::lone(0, log.next_position);
                 let session = if nameless { &lone } else { session };
                 Ok(self.append_to_session(session, [stored].into_iter(), now))
             }

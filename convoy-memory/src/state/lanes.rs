@@ -10,7 +10,7 @@ use convoy_core::{Content, Moment, Position, SessionId};
 use super::done::{Done, HandOvers};
 use super::locks::Granted;
 use super::sessions::Next;
-use super::{Group, Log, NONE, Spot, State, Stored, Timer};
+use super::{Group, KEPT, Log, NONE, Spot, State, Stored, Timer};
 
 /// A lane that was given back without being asked goes to the same consumer again only after so long: one that drains gives back
 /// everything, and would get it again at once.
@@ -194,7 +194,7 @@ impl State {
             self.messages -= 1;
             self.bytes -= u64::from(stored.size);
         }
-        if log.messages.is_empty() && log.messages.capacity() > 1 << 16 {
+        if log.messages.is_empty() && log.messages.capacity() > KEPT {
             log.messages = VecDeque::new();
         }
     }

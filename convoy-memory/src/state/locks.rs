@@ -6,7 +6,7 @@ use convoy_core::Moment;
 use convoy_core::backend::{Event, Grant, LeaseCell, Loss, Place};
 
 use super::slab::{Link, Linked};
-use super::{ConsumerLink, List, Log, Map, NONE, Slab, State};
+use super::{ConsumerLink, KEPT, List, Log, Map, NONE, Slab, State};
 
 /// All locks and leases of a channel.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Locks {
         self.by_expiry.remove(self.table.as_mut_slice(), slot);
         let holding = self.table.remove(slot);
         self.by_epoch.remove(&holding.grant.epoch());
-        if self.by_epoch.is_empty() && self.by_epoch.capacity() > 1 << 16 {
+        if self.by_epoch.is_empty() && self.by_epoch.capacity() > KEPT {
             self.by_epoch = Map::default();
         }
         holding

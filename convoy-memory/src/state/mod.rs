@@ -3,6 +3,7 @@
 //! Everything here is a plain state machine under [`Channel::with`]: it is given the time, and says whom to wake. Nothing is woken and no
 //! foreign code runs while the lock is held.
 
+mod accept;
 mod consumers;
 mod deliver;
 mod done;
@@ -29,7 +30,7 @@ pub(crate) use self::faults::{GroupFaults, SendFaults};
 pub(crate) use self::lanes::{GroupLane, LaneLog};
 pub(crate) use self::locks::{Holding, Locks, Spot};
 pub(crate) use self::sessions::{GroupSession, SessionLog};
-pub(crate) use self::slab::{List, NONE, Slab};
+pub(crate) use self::slab::{KEPT, List, NONE, Slab};
 pub(crate) use self::timers::{Timer, Timers};
 use crate::config::Options;
 use crate::dead::DeadLetters;
@@ -91,7 +92,7 @@ pub(crate) struct Group {
     /// Consumers with an open request for the next free session, the longest waiting first.
     pub(crate) askers: std::collections::VecDeque<u32>,
     /// Who waits for which session by name.
-    pub(crate) named: Map<u32, std::collections::VecDeque<sessions::Waiter>>,
+    pub(crate) named: Map<u32, std::collections::VecDeque<accept::Waiter>>,
     pub(crate) lanes: Vec<GroupLane>,
     /// Who shares the lanes, in the order they joined.
     pub(crate) members: Vec<u32>,

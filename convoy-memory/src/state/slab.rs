@@ -6,7 +6,7 @@ use std::ops::{Index, IndexMut};
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// So many slots are kept when a slab becomes empty; more are given back to the allocator.
-const KEPT: usize = 1 << 16;
+pub(crate) const KEPT: usize = 1 << 16;
 
 /// Values at stable small numbers. A free slot holds the default value.
 #[derive(Debug)]
