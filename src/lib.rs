@@ -1,1 +1,61 @@
-//! convoy
+//! convoy: messages that share a session id are handled in order, one at a time, by one holder; different sessions in parallel.
+//!
+//! This crate is what programs depend on. It re-exports `convoy-core` and the backends whose features are on, and connects by URL:
+//!
+//! ```
+//! use convoy::{Failure, Message, Received};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = convoy::connect("memory://demo").await?;
+//! let orders = broker.producer("orders").await?;
+//! orders.send(Message::new("order-17", "paid")?).await?;
+//!
+//! let done = broker.consumer("orders").processor().start(bill).await?;
+//! # while done.snapshot().completed < 1 { tokio::task::yield_now().await; }
+//! done.drain().await?;
+//! # Ok(()) }
+//!
+//! async fn bill(order: Received<String>) -> Result<(), Failure> {
+//!     println!("{}: {}", order.session(), order.body);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | feature | on by default | gives |
+//! |---|---|---|
+//! | `memory` | yes | `memory://name`, the broker in this process, and the module [`memory`](https://docs.rs/convoy-memory) |
+//! | `json` | yes | `Json<T>` bodies and `Message::json` |
+
+pub use convoy_core::*;
+#[cfg(feature = "memory")]
+pub use convoy_memory as memory;
+
+/// The schemes that there are backends for, each with the feature that brings it.
+const SCHEMES: &[(&str, &str)] = &[("memory", "memory")];
+
+/// Connects to the broker of this URL: its scheme says which backend that is, and its options are those of that backend.
+///
+/// `memory://name` is a broker in this process, which all that connect to that name share.
+///
+/// # Errors
+/// [`ErrorKind::InvalidOption`], naming the scheme that no backend has, the feature that would bring the backend, or the option that is wrong.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub async fn connect(url: &str) -> Result<Broker> {
+    match url.split_once("://").map_or("", |(scheme, _)| scheme) {
+        #[cfg(feature = "memory")]
+        "memory" => memory::MemoryBroker::from_url(url).map(Broker::new),
+        scheme => Err(no_backend(scheme)),
+    }
+}
+
+fn no_backend(scheme: &str) -> Error {
+    let known = SCHEMES.iter().map(|(known, _)| format!("`{known}://`")).collect::<Vec<_>>().join(", ");
+    let why = match SCHEMES.iter().find(|(known, _)| *known == scheme) {
+        Some((_, feature)) => format!("`{scheme}://` needs the feature `{feature}` of convoy-mq"),
+        None if scheme.is_empty() => format!("the URL has no scheme; there is {known}"),
+        None => format!("no backend has the scheme `{scheme}`; there is {known}"),
+    };
+    Error::new(ErrorKind::InvalidOption, "connect").because(why)
+}

@@ -8,6 +8,8 @@
 
 pub mod backend;
 #[cfg(feature = "runtime")]
+mod broker;
+#[cfg(feature = "runtime")]
 mod consumer;
 pub mod engine;
 mod error;
@@ -24,6 +26,8 @@ mod session;
 mod time;
 mod topology;
 
+#[cfg(feature = "runtime")]
+pub use broker::{Broker, DeadLetters};
 #[cfg(all(feature = "runtime", feature = "json"))]
 pub use consumer::Json;
 #[cfg(feature = "runtime")]
@@ -39,6 +43,10 @@ pub use observe::TracingObserver;
 pub use observe::{Observed, Observer};
 pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
 pub use position::{Fence, Position};
+#[cfg(feature = "runtime")]
+pub use producer::{Producer, ProducerOptions};
+#[cfg(feature = "runtime")]
+pub use runtime::shutdown_signal;
 pub use session::{IntoSessionId, SessionId};
 pub use time::Moment;
 pub use topology::{ChannelSpec, Finding, Severity, Topology};

@@ -8,6 +8,7 @@ mod demand;
 mod driver;
 mod permits;
 mod shard;
+mod shutdown;
 mod timer;
 mod worker;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub use clock::{instant, now};
 pub(crate) use driver::{Driver, Setup};
 pub(crate) use shard::{ClaimCell, Core};
+pub use shutdown::shutdown_signal;
 pub(crate) use worker::{Outcome, Successor};
 
 use crate::consumer::RunToken;

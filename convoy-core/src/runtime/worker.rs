@@ -52,7 +52,7 @@ where
             }
         }
         worker.turn += 1;
-        if worker.turn >= TURN || (worker.turn % 8 == 0 && now().since(turn_began) > TURN_TIME) {
+        if worker.turn >= TURN || (worker.turn.is_multiple_of(8) && now().since(turn_began) > TURN_TIME) {
             worker.turn = 0;
             if driver.closed.is_cancelled() {
                 return;
