@@ -211,7 +211,7 @@ impl GroupFaults {
     }
 
     /// The lock is taken from its holder and given back to it under another grant, a session as soon as it asks for one. `false` when nobody
-    /// holds it.
+    /// holds it, or a consumer that can win nothing any more.
     #[must_use = "nothing happened when it is false"]
     pub fn give_back(&self, place: &Place) -> bool {
         self.channel.with(|state, now| state.take_and_give_back(self.group, place, now))
@@ -280,6 +280,7 @@ impl GroupFaults {
         change: impl FnOnce(&mut crate::state::State, u32, convoy_core::Moment),
     ) -> bool {
         self.channel.with(|state, now| {
+            state.advance(now);
             let slot = state.consumer(consumer.0).filter(|slot| state.consumers[*slot].group == self.group);
             slot.map(|slot| change(state, slot, now)).is_some()
         })

@@ -201,7 +201,7 @@ impl State {
     /// Forgets a consumer whose handle is gone, once it holds nothing.
     pub(super) fn forget_if_gone(&mut self, slot: u32) {
         let consumer = &self.consumers[slot];
-        if !consumer.dropped || consumer.holds > 0 || consumer.id == 0 {
+        if !consumer.dropped || consumer.holds > 0 || consumer.link != Link::Closed {
             return;
         }
         let group = &mut self.groups[consumer.group as usize];
@@ -228,7 +228,10 @@ impl State {
         self.frozen = false;
         for slot in 0..self.consumers.end() {
             for (asked_at, command) in std::mem::take(&mut self.consumers[slot].held_back) {
-                self.command(slot, command, asked_at, now);
+                // With its last lock a consumer that was dropped is forgotten.
+                if self.consumers[slot].id > 0 {
+                    self.command(slot, command, asked_at, now);
+                }
             }
             if self.consumers[slot].dropped {
                 self.drop_consumer(slot, now);

@@ -243,8 +243,12 @@ impl State {
     pub(crate) fn take_and_give_back(&mut self, group: u32, place: &Place, now: Moment) -> bool {
         self.advance(now);
         let Some(lock) = self.holder(group, place) else { return false };
-        self.move_lock(lock, self.locks.get(lock).consumer, now);
-        true
+        let holder = self.locks.get(lock).consumer;
+        let can = self.consumers[holder].may_win().is_ok();
+        if can {
+            self.move_lock(lock, holder, now);
+        }
+        can
     }
 
     fn move_lock(&mut self, lock: u32, to: u32, now: Moment) {
@@ -268,7 +272,6 @@ impl State {
     }
 
     pub(crate) fn cut_for(&mut self, slot: u32, reconnect_after: Option<Duration>, now: Moment) {
-        self.advance(now);
         if self.consumers[slot].link == ConsumerLink::Closed {
             return;
         }

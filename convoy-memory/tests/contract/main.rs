@@ -4,6 +4,7 @@
 
 mod faults;
 mod lanes;
+mod random;
 mod sends;
 mod sessions;
 mod support;
