@@ -1,0 +1,253 @@
+//! From the public seams to the history: what a producer's [`Watch`] and a consumer's [`Observer`] see, written down as events.
+//!
+//! Times are the process's own [moments](convoy_core::Moment), so that they compare with the deadlines that the same notes carry: for histories of
+//! one process.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use convoy_core::backend::{self, Loss};
+use convoy_core::engine::{EndKind, How, Note};
+use convoy_core::producer::{SendEvent, Watch};
+use convoy_core::{Content, Observed, Observer, Outcome, ProducerId, SessionId};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::history::{
+    Answer, Cause, Ended, GrantId, Message, Place, Position, Reason, Recorder, SettleKind, Store, What, body_hash,
+    session_hash,
+};
+
+/// Writes down what one producer does.
+#[derive(Debug)]
+pub struct WatchedProducer<R> {
+    recorder: Arc<R>,
+    /// Its number, once it has sent something.
+    producer: AtomicU32,
+}
+
+/// Writes down what one consumer does.
+#[derive(Debug)]
+pub struct WatchedConsumer<R> {
+    recorder: Arc<R>,
+    group: u32,
+    consumer: u32,
+    seen: Mutex<Seen>,
+}
+
+/// What a note does not say and an event must.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Which message stands at a place of a session, while it is not settled.
+    messages: HashMap<(u64, Position), Message, RandomState>,
+    /// Grants without a proof so far, and what arrived under them. Nothing starts before the proof.
+    unproved: HashMap<u64, (Place, Vec<What>), RandomState>,
+}
+
+impl<R: Recorder> WatchedProducer<R> {
+    /// For [`ProducerOptions::watch`](convoy_core::ProducerOptions::watch) of one producer.
+    pub fn new(recorder: Arc<R>) -> Self {
+        Self { recorder, producer: AtomicU32::new(0) }
+    }
+
+    fn message(&self, content: &Content) -> Message {
+        let message = stamped(content);
+        self.producer.store(message.producer, Ordering::Relaxed);
+        message
+    }
+}
+
+impl<R: Recorder + 'static> Watch for WatchedProducer<R> {
+    fn on(&self, event: &SendEvent<'_>) {
+        let time = convoy_core::runtime::now().as_nanos();
+        let what = match event {
+            SendEvent::Queued { session, content, .. } => What::SendReq {
+                session: key(session),
+                message: self.message(content),
+                prev: content.stamp().map_or(0, |stamp| stamp.prev),
+                hash: hash(content),
+            },
+            SendEvent::Confirmed { session, receipt } => What::Send {
+                session: key(session),
+                message: Message { producer: self.producer.load(Ordering::Relaxed), pseq: receipt.number },
+                outcome: Answer::Ok,
+                position: receipt.position.map(position),
+            },
+            // Refused at the call without a number: nothing was handed over.
+            SendEvent::Failed { error } if error.content().stamp().is_none() => return,
+            SendEvent::Failed { error } => What::Send {
+                session: key(error.session()),
+                message: self.message(error.content()),
+                outcome: if error.outcome() == Outcome::Unknown { Answer::Unknown } else { Answer::Refused },
+                position: None,
+            },
+            SendEvent::Resumed { session, .. } => {
+                What::Resume { session: key(session), producer: self.producer.load(Ordering::Relaxed) }
+            }
+            _ => return,
+        };
+        self.recorder.record(time, 0, what);
+    }
+}
+
+impl<R: Recorder> WatchedConsumer<R> {
+    /// Watches the consumer that the history calls `consumer`, in the group that it calls `group`, and says that the group is there.
+    pub fn new(recorder: Arc<R>, group: u32, consumer: u32) -> Self {
+        recorder.record(convoy_core::runtime::now().as_nanos(), group, What::GroupStart);
+        Self { recorder, group, consumer, seen: Mutex::default() }
+    }
+
+    fn grant(&self, grant: &backend::Grant) -> GrantId {
+        GrantId { consumer: self.consumer, n: grant.epoch() }
+    }
+}
+
+impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
+    fn on(&self, event: &Observed<'_>) {
+        let time = event.at.as_nanos();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = &mut *seen;
+        let record = |what| self.recorder.record(time, self.group, what);
+        // A grant is told with the request that proved it and its lock, and what arrived before behind it.
+        let told = |seen: &mut Seen, grant: &backend::Grant, sent_at: u64, lock: u64| {
+            let Some((place, arrived)) = seen.unproved.remove(&grant.epoch()) else { return };
+            record(What::Grant { place, grant: self.grant(grant), sent_at, lock });
+            arrived.into_iter().for_each(record);
+        };
+        match event.note {
+            Note::Granted { grant, place } => {
+                let place = match place {
+                    backend::Place::Lane(lane) => Place::Lane(*lane),
+                    backend::Place::Session(session) => Place::Session(key(session)),
+                };
+                seen.unproved.insert(grant.epoch(), (place, Vec::new()));
+            }
+            Note::Proved { grant, asked_at, deadline } => {
+                let lock = deadline.as_nanos() - asked_at.as_nanos().min(deadline.as_nanos());
+                told(seen, grant, asked_at.as_nanos(), lock);
+                record(What::Renewed { grant: self.grant(grant), sent_at: asked_at.as_nanos() });
+            }
+            Note::Lost { grant, why, .. } => {
+                told(seen, grant, time, 0);
+                record(What::Lost { grant: self.grant(grant), cause: cause(*why) });
+            }
+            Note::Delivered { grant, session, position: at, content } => {
+                let message = stamped(content);
+                let (session, malformed, at) = (key(session), session.is_lone(), position(*at));
+                seen.messages.insert((session, at), message);
+                let (id, hash) = (self.grant(grant), hash(content));
+                let arrived = What::Deliver { session, message, grant: id, hash, position: Some(at), malformed };
+                match seen.unproved.get_mut(&grant.epoch()) {
+                    Some((_, before)) => before.push(arrived),
+                    None => record(arrived),
+                }
+            }
+            Note::Started { grant, session, position: at, content, attempt, checked_at, deadline } => {
+                record(What::Start {
+                    session: key(session),
+                    message: stamped(content),
+                    grant: self.grant(grant),
+                    attempt: *attempt,
+                    checked_at: checked_at.as_nanos(),
+                    deadline: deadline.as_nanos(),
+                    position: Some(position(*at)),
+                    blocking: false,
+                });
+            }
+            Note::Ended { grant, session, position: at, how, .. } => {
+                if let Some((session, message)) = seen.at(session, *at) {
+                    let how = match how {
+                        EndKind::Done => Ended::Ok,
+                        EndKind::Failed => Ended::Error,
+                        EndKind::Panicked => Ended::Panic,
+                        _ => Ended::Cancelled,
+                    };
+                    record(What::End { session, message, grant: self.grant(grant), how });
+                }
+            }
+            Note::SettleRequested { grant, session, position: at, how, reason } => {
+                if let Some((session, message)) = seen.at(session, *at) {
+                    let kind = match how {
+                        How::DeadLettered => SettleKind::Dead(why(reason.unwrap_or_default())),
+                        _ => SettleKind::Complete,
+                    };
+                    record(What::SettleReq { session, message, grant: self.grant(grant), kind });
+                }
+            }
+            Note::SetAside { grant, session, position: at, answer: given } => {
+                if let Some((session, message)) = seen.at(session, *at) {
+                    let (grant, store) = (self.grant(grant), Store::Dead);
+                    record(What::Copied { session, message, grant, store, answer: answer(*given) });
+                }
+            }
+            Note::Settled { grant, session, position: at, answer: given } => {
+                if let Some((session, message)) = seen.at(session, *at) {
+                    record(What::Settle { session, message, grant: self.grant(grant), answer: answer(*given) });
+                    if *given == backend::Answer::Ok {
+                        seen.messages.remove(&(session, position(*at)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Seen {
+    fn at(&self, session: &SessionId, at: convoy_core::Position) -> Option<(u64, Message)> {
+        let session = key(session);
+        Some((session, *self.messages.get(&(session, position(at)))?))
+    }
+}
+
+/// How the history names a message. One of a foreign producer has no name.
+pub fn stamped(content: &Content) -> Message {
+    content.stamp().map_or(Message::default(), |s| Message { producer: number(s.producer), pseq: s.number })
+}
+
+/// The number by which the history names a producer: the bits of its id that are drawn at random.
+fn number(producer: ProducerId) -> u32 {
+    (producer.as_u128() & u128::from(u32::MAX)) as u32
+}
+
+/// The number by which the history names a session.
+pub fn key(session: &SessionId) -> u64 {
+    let lone = u64::from(session.is_lone());
+    session_hash(session.as_bytes()) ^ lone
+}
+
+/// The hash of what a message carries, as sent and as received.
+pub fn hash(content: &Content) -> u64 {
+    body_hash(content.body(), content.headers().iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())))
+}
+
+fn position(at: convoy_core::Position) -> Position {
+    Position { generation: u64::from(at.generation), value: at.value }
+}
+
+fn answer(given: backend::Answer) -> Answer {
+    match given {
+        backend::Answer::Ok => Answer::Ok,
+        backend::Answer::Unknown => Answer::Unknown,
+        _ => Answer::Refused,
+    }
+}
+
+fn cause(why: Loss) -> Cause {
+    match why {
+        Loss::Released => Cause::Drained,
+        Loss::Expired => Cause::Expired,
+        Loss::Disconnected => Cause::Connection,
+        Loss::Refused => Cause::Refused,
+        Loss::Unknown => Cause::Surrendered,
+        _ => Cause::Revoked,
+    }
+}
+
+fn why(code: &str) -> Reason {
+    match code {
+        "attempts-exhausted" | "time-exhausted" => Reason::Exhausted,
+        "handler" => Reason::Explicit,
+        _ => Reason::Malformed,
+    }
+}
