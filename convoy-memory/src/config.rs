@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use convoy_core::backend::Limits;
-use convoy_core::{ErrorKind, Result};
+use convoy_core::Result;
+use convoy_core::backend::{Limits, Shape};
 use url::Url;
 
 use crate::error::invalid_option;
@@ -101,7 +101,7 @@ impl Options {
         dead_letters: u32;
         /// The largest state of a session, in bytes; 64 KiB by default. Sessions only.
         state_limit: usize => Some;
-        /// The most open requests for "the next free session" of one consumer; 16 by default. Sessions only.
+        /// The most open requests for "the next free session" of one consumer; 256 by default. Sessions only.
         pending_accepts: u32 => Some;
         /// Consumers settle when so many messages are done; 256 by default. Lanes only: sessions settle each.
         settle_count: u32 => Some;
@@ -214,8 +214,10 @@ impl Options {
             let ahead = self.prefetch_limit() / 2;
             limits.settle_count = self.settle_count.unwrap_or(limits.settle_count.min(ahead).max(1));
             limits.settle_interval = self.settle_interval.unwrap_or(limits.settle_interval);
-        } else if let Some(pending_accepts) = self.pending_accepts {
-            limits.shape = convoy_core::backend::Shape::Sessions { pending_accepts };
+        } else {
+            // A request costs nothing here, and with few of them a consumer of many sessions asks again and again.
+            let pending_accepts = self.pending_accepts.unwrap_or(256);
+            limits.shape = Shape::Sessions { pending_accepts };
         }
         limits.margin = limits.margin.min(self.lock / 10);
         limits.max_message = self.max_message;
@@ -298,13 +300,13 @@ fn split(value: &str) -> (&str, &str) {
 
 fn wrong(name: &str, value: &str, wants: &str) -> convoy_core::Error {
     let shown: String = value.escape_debug().take(64).collect();
-    let error = invalid_option(name, format!("`{name}` wants {wants}, not `{shown}`"));
-    debug_assert_eq!(error.kind(), ErrorKind::InvalidOption);
-    error
+    invalid_option(name, format!("`{name}` wants {wants}, not `{shown}`"))
 }
 
 #[cfg(test)]
 mod tests {
+    use convoy_core::ErrorKind;
+
     use super::*;
 
     #[test]

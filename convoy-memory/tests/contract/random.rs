@@ -277,8 +277,10 @@ impl World {
                 assert!(client.rights.contains_key(&grant), "seed {seed}: {event:?} under a right that is over");
             }
             Event::Revoking { grant, .. } => {
-                if self.dice.below(2) == 0 {
-                    client.rights.entry(grant).or_default().over = true;
+                assert!(client.rights.contains_key(&grant), "seed {seed}: a right is asked for that nobody has");
+                let at_once = self.dice.below(2) == 0;
+                if at_once {
+                    client.give_up(grant);
                     client.source.submit(&mut vec![Command::Release { grant }]);
                 }
             }
@@ -443,8 +445,8 @@ impl World {
         self.faults().thaw();
         self.faults().channel(CHANNEL).unwrap().clear();
         self.clients.clear();
-        for group in 0..2 {
-            let faults = self.faults().group(CHANNEL, GROUPS[group]).unwrap();
+        for (group, name) in GROUPS.iter().enumerate() {
+            let faults = self.faults().group(CHANNEL, name).unwrap();
             faults.clear();
             self.join(group).await;
             self.clients[group].source.submit(&mut vec![Command::Accept { wanted: 2 }]);
