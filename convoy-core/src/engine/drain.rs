@@ -78,7 +78,7 @@ impl Engine {
 
     /// The session that has stood still for longest: with a failing head, since when, and how often it failed.
     #[must_use]
-    pub fn stuck(&self) -> Option<(&crate::SessionId, Moment, u32)> {
+    pub fn stuck(&self) -> Option<(&crate::session::SessionId, Moment, u32)> {
         let stuck = self.sessions.iter().filter(|(_, s)| s.failures > 0 && s.step != Step::Idle);
         stuck.min_by_key(|(_, s)| s.failed_since).map(|(_, s)| (&s.id, s.failed_since, s.failures))
     }

@@ -18,7 +18,11 @@ pub(super) fn check(summary: &mut Summary) {
             return;
         }
     };
-    let plain = program(&tool, ["--workspace", "--all-features", "check", "bans", "licenses", "sources"]).run();
+    let plain = program(
+        &tool,
+        ["--workspace", "--all-features", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"],
+    )
+    .run();
     summary.one("cargo deny bans licenses sources", plain);
     if reachable(&tool) {
         let known = program(&tool, ["--workspace", "--all-features", "check", "--disable-fetch", "advisories"]).run();
