@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{CancelWhy, Note, Notice, RunId};
-use super::state::{GrantState, Links, Spare, Step};
+use super::state::{GrantState, Links, Spare, Stage, Step};
 use super::timers::Timer;
 use super::{Bug, Engine, Mode};
 use crate::backend::{Command, Grant, LeaseCell, Loss, Place, Shape};
@@ -108,9 +108,10 @@ impl Engine {
     /// Puts the sessions of a place in line that had to wait for its evidence.
     fn activate_all(&mut self, gi: usize) {
         for at in 0..self.grants[gi].ring.len() {
-            let si = self.grants[gi].ring[at].session;
-            if self.sessions[si].step == Step::Idle {
-                self.activate(si);
+            // Only an open entry's session is there for certain: one whose messages are all settled may be forgotten, or its slot another's.
+            let entry = self.grants[gi].ring[at];
+            if entry.stage == Stage::Open && self.sessions[entry.session].step == Step::Idle {
+                self.activate(entry.session);
             }
         }
         if let Place::Session(id) = &self.grants[gi].place
