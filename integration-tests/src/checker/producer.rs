@@ -32,7 +32,8 @@ struct Pair {
     last: u64,
     /// The greatest number handed over, to know what was sent.
     greatest: u64,
-    halted: bool,
+    /// The first call that failed or is unknown: nothing later goes out before the session is resumed. What was called before it may.
+    halted_at: Option<u64>,
     /// The furthest of what is known to be sent well: its number and place.
     placed: Option<(u64, Position)>,
 }
@@ -70,7 +71,7 @@ impl Checker {
     pub(super) fn send_req(&mut self, event: &Event, session: u64, message: Message, hash: u64) {
         let owed = u32::try_from(self.groups.len()).ok().and_then(|n| 1u64.checked_shl(n)).map_or(u64::MAX, |b| b - 1);
         let pair = self.sends.pairs.entry((session, message.producer)).or_default();
-        let wrong = if pair.halted {
+        let wrong = if pair.halted_at.is_some_and(|at| message.pseq > at) {
             Some("was handed over behind a failed or unknown send before the session was resumed")
         } else if message.pseq <= pair.last {
             Some("was handed over behind a later call")
@@ -103,7 +104,9 @@ impl Checker {
         position: Option<Position>,
     ) {
         let pair = self.sends.pairs.entry((session, message.producer)).or_default();
-        pair.halted |= outcome != Answer::Ok;
+        if outcome != Answer::Ok {
+            pair.halted_at = Some(pair.halted_at.map_or(message.pseq, |at| at.min(message.pseq)));
+        }
         let Some(sent) = self.sends.sent.get_mut(&message) else {
             // It failed behind a halt and was never handed over; should it be delivered, that is known.
             if outcome == Answer::Refused {
@@ -145,7 +148,7 @@ impl Checker {
 
     pub(super) fn resume(&mut self, session: u64, producer: u32) {
         if let Some(pair) = self.sends.pairs.get_mut(&(session, producer)) {
-            (pair.halted, pair.last) = (false, 0);
+            (pair.halted_at, pair.last) = (None, 0);
         }
     }
 
