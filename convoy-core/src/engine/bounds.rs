@@ -94,7 +94,7 @@ impl Engine {
 
     /// The session with the most messages of a place.
     fn hottest(&self, gi: usize) -> Option<SessionId> {
-        let sessions = self.grants[gi].ring.iter().filter_map(|e| self.sessions.get(e.session));
+        let sessions = self.grants[gi].ring.iter().filter_map(|e| e.open()).map(|si| &self.sessions[si]);
         sessions.max_by_key(|s| s.len).map(|s| s.id.clone())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{CancelWhy, Note, Notice, RunId};
-use super::state::{GrantState, Links, Spare, Stage, Step};
+use super::state::{GrantState, Links, Spare, Step};
 use super::timers::Timer;
 use super::{Bug, Engine, Mode};
 use crate::backend::{Command, Grant, LeaseCell, Loss, Place, Shape};
@@ -108,10 +108,10 @@ impl Engine {
     /// Puts the sessions of a place in line that had to wait for its evidence.
     fn activate_all(&mut self, gi: usize) {
         for at in 0..self.grants[gi].ring.len() {
-            // Only an open entry's session is there for certain: one whose messages are all settled may be forgotten, or its slot another's.
-            let entry = self.grants[gi].ring[at];
-            if entry.stage == Stage::Open && self.sessions[entry.session].step == Step::Idle {
-                self.activate(entry.session);
+            if let Some(si) = self.grants[gi].ring[at].open()
+                && self.sessions[si].step == Step::Idle
+            {
+                self.activate(si);
             }
         }
         if let Place::Session(id) = &self.grants[gi].place
@@ -165,6 +165,9 @@ impl Engine {
             Some(deadline) => deadline,
             None => g.granted_at + self.config.prove_within,
         };
+        if self.bug(Bug::StartAfterExpiry) && now >= due {
+            due = Moment::NEVER;
+        }
         if !g.lapsing {
             due = due.min(g.renew_at);
         }
@@ -311,8 +314,7 @@ impl Engine {
             return;
         }
         for at in 0..self.grants[gi].ring.len() {
-            let si = self.grants[gi].ring[at].session;
-            if let Some(run) = self.sessions.get(si).and_then(|s| s.run)
+            if let Some(run) = self.grants[gi].ring[at].open().and_then(|si| self.sessions[si].run)
                 && self.runs[run].grant == self.grants[gi].grant
             {
                 self.cancel(now, run, why);

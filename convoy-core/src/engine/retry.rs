@@ -112,7 +112,7 @@ impl Engine {
     pub(super) fn set_aside_answered(&mut self, now: Moment, grant: Grant, position: u64, answer: Answer) {
         let Some(gi) = self.live(grant) else { return };
         // A copy is made for a session's head, and at most one at a time; find it by its position.
-        let Some(si) = self.grants[gi].entry(position).map(|e| e.session) else { return };
+        let Some(si) = self.grants[gi].entry(position).and_then(|e| e.open()) else { return };
         let Some(head) = self.sessions[si].head else { return };
         let source = self.nodes[head].message.position;
         if source.value != position || self.sessions[si].step != Step::Aside {

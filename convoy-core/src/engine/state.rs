@@ -102,6 +102,13 @@ pub(super) struct Entry {
     pub(super) stage: Stage,
 }
 
+impl Entry {
+    /// Its session, while it is buffered or running. Later the session may be forgotten, and its place taken by another.
+    pub(super) fn open(&self) -> Option<usize> {
+        (self.stage == Stage::Open).then_some(self.session)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Buffered or running.

@@ -104,15 +104,13 @@ fn a_right_is_renewed_at_half_of_its_time_whatever_runs() {
 
 #[test]
 fn a_short_lease_is_not_renewed_all_the_time() {
-    let mut w = World::lanes();
+    let limits = Limits { margin: Duration::ZERO, ..Limits::lanes() };
+    let mut w = World::new(config(), limits);
     let lane = w.granted(Place::Lane(0));
     w.commands.clear();
-    w.event(Event::Proved { grant: lane, asked_at: w.now, valid_for: 501 * MS });
-    w.advance(MS - Duration::from_nanos(1));
-    assert_eq!(w.commands(), NOTHING);
-    w.event(Event::Proved { grant: lane, asked_at: w.now, valid_for: 500 * MS + Duration::from_micros(1_008) });
-    w.now = w.now + 400 * MS;
-    assert!(w.engine.next_deadline().is_some());
+    w.event(Event::Proved { grant: lane, asked_at: w.now, valid_for: 8 * MS });
+    w.advance(7 * MS);
+    assert_eq!(w.commands(), ["renew 1"; 4], "at 4, 5, 6 and 7 ms");
 }
 
 #[test]
@@ -177,6 +175,23 @@ fn a_suspended_right_starts_nothing_and_a_later_proof_revives_it() {
     w.advance(VALID - MARGIN - SEC);
     let told = ["cancel a@0 Expired", "cancel b@1 Expired", "cancel c@2 Expired"];
     assert_eq!(w.notices().into_iter().filter(|n| n.starts_with("cancel")).collect::<Vec<_>>(), told);
+}
+
+#[test]
+fn sessions_that_were_forgotten_meanwhile_are_not_revived() {
+    let mut w = patient();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1)]);
+    w.starts();
+    w.done("b@1");
+    w.advance(250 * MS);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.counts().sessions, 1);
+    w.advance(VALID);
+    w.prove(lane);
+    w.end("a@0", End::Cancelled);
+    assert_eq!(w.starts(), ["a@0"]);
+    w.copied(lane, 1, Answer::Ok);
 }
 
 #[test]

@@ -72,7 +72,6 @@ struct World {
     lease: Arc<LeaseCell>,
 }
 
-#[allow(dead_code)]
 impl World {
     fn new(config: Config, limits: Limits) -> Self {
         Self {
