@@ -62,7 +62,7 @@ impl Engine {
             || g.urgent
             || g.leaving.is_some();
         if due && now >= g.settle_after {
-            self.settle(gi);
+            self.settle(now, gi);
         } else {
             self.arm_at(gi, if due { g.settle_after } else { due_at.max(g.settle_after) });
         }
@@ -114,14 +114,37 @@ impl Engine {
         }
     }
 
-    /// One settlement for everything that is done.
-    fn settle(&mut self, gi: usize) {
-        let ticket = self.next_serial();
+    /// One settlement for everything that is done and that it can speak of.
+    fn settle(&mut self, now: Moment, gi: usize) {
         let past_gap = self.bug(Bug::WatermarkPastGap);
         let style = self.limits.settle;
-        self.not_idle(gi);
+        let mut watermark = self.grants[gi].ring.iter().find(|e| e.stage == Stage::Open).map(|e| e.position);
+        let mut end = self.grants[gi].end;
+        let mut above = Above::Nothing;
+        if let SettleStyle::Open { most } = style
+            && watermark.is_some()
+        {
+            let (open, covered) = self.open_sessions(gi, most);
+            end = covered.unwrap_or(end);
+            above = Above::Open(open);
+        }
+        let ticket = self.next_serial();
+        let wait = self.limits.settle_interval.max(Duration::from_millis(1));
         let g = &mut self.grants[gi];
         let mut told = std::mem::replace(&mut g.untold, std::mem::take(&mut g.told));
+        // With more open sessions than can be listed, what is done behind the last one is not told yet.
+        g.untold.extend(told.iter().filter(|position| **position >= end));
+        if !g.untold.is_empty() {
+            told.retain(|position| *position < end);
+            g.untold_since = now;
+            if told.is_empty() && !g.passed {
+                g.told = told;
+                g.settle_after = now + wait;
+                return self.arm(now, gi);
+            }
+        } else {
+            g.untold_since = Moment::NEVER;
+        }
         for position in &told {
             if let Some(entry) = g.entry(*position)
                 && entry.stage == Stage::Done
@@ -129,11 +152,10 @@ impl Engine {
                 entry.stage = Stage::Told(ticket);
             }
         }
-        let mut watermark = g.ring.iter().find(|e| e.stage == Stage::Open).map(|e| e.position);
         if past_gap {
             watermark = told.iter().max().map(|highest| highest.saturating_add(1)).or(watermark);
         }
-        let mut progress = Progress { watermark: watermark.unwrap_or(g.end), end: g.end, above: Above::Nothing };
+        let mut progress = Progress { watermark: watermark.unwrap_or(end), end, above };
         if style == SettleStyle::Delta {
             let mut done: Vec<u64> = told.iter().copied().filter(|p| *p > progress.watermark).collect();
             if !done.is_empty() {
@@ -143,18 +165,11 @@ impl Engine {
         }
         std::mem::swap(&mut g.told, &mut told);
         g.ticket = ticket;
-        g.untold_since = Moment::NEVER;
         g.passed = false;
         g.urgent = false;
         g.in_flight = 1;
         let grant = g.grant;
-        if let SettleStyle::Open { most } = style
-            && watermark.is_some()
-        {
-            let (open, end) = self.open_sessions(gi, most);
-            progress.end = end.unwrap_or(progress.end);
-            progress.above = Above::Open(open);
-        }
+        self.not_idle(gi);
         self.commands.push(Command::Settle { grant, ticket: Ticket(ticket), progress });
     }
 
