@@ -84,9 +84,10 @@ impl Checker {
             entry.delivered_in = serial;
             return found.unwrap_or(NIL);
         }
-        // A message that was handed over twice may be there twice.
-        let resent = self.sends.sent.get(&message).is_some_and(|sent| sent.copies > 1);
         let settled = first == NIL && self.settled_before(at, message, position);
+        // A message that was handed over twice may be there twice; but what is settled at this place is no other copy.
+        let placed = self.options.order == Order::Total && position.is_some();
+        let resent = self.sends.sent.get(&message).is_some_and(|sent| sent.copies > 1) && !(settled && placed);
         let flags = match (first == NIL && !settled, resent) {
             (true, _) => 0,
             (_, true) => flag::EXTRA,
