@@ -23,7 +23,7 @@
 //!
 //! | feature | on by default | gives |
 //! |---|---|---|
-//! | `memory` | yes | `memory://name`, the broker in this process, and the module [`memory`](https://docs.rs/convoy-memory) |
+//! | `memory` | yes | `memory://name`, the broker in this process, and the module `memory` |
 //! | `json` | yes | `Json<T>` bodies and `Message::json` |
 
 pub use convoy_core::*;
@@ -59,3 +59,7 @@ fn no_backend(scheme: &str) -> Error {
     };
     Error::new(ErrorKind::InvalidOption, "connect").because(why)
 }
+
+#[cfg(all(doctest, feature = "memory", feature = "json"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
