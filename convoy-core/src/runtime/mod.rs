@@ -9,6 +9,8 @@ mod driver;
 mod permits;
 mod shard;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod worker;
 

@@ -104,23 +104,51 @@ impl Shard {
     ///
     /// `act` is told the time as read under the lock, so that nothing starts on an old reading.
     pub(crate) fn with<R>(&self, driver: &Driver, act: impl FnOnce(&mut Core, Moment) -> R) -> R {
-        self.with_wakes(driver, true, act)
-    }
-
-    pub(super) fn with_wakes<R>(&self, driver: &Driver, wake: bool, act: impl FnOnce(&mut Core, Moment) -> R) -> R {
         let mut core = self.core.lock();
         let now = now();
         let result = act(&mut core, now);
-        let woken = core.follow_up(driver, now, self);
+        core.send(driver);
+        core.follow_up(driver, now, self);
+        let held_changed = core.count(driver);
+        let ready = core.engine.has_ready();
         drop(core);
-        if wake && woken.ready {
+        if ready {
             self.work.notify_one();
             driver.pull.ready.notify_one();
+            if self.polling_since.load(Ordering::Relaxed) != 0 {
+                self.watch_worker();
+            }
         }
-        if woken.held_changed {
+        if held_changed {
             driver.held_changed();
         }
         result
+    }
+
+    /// As [`Shard::with`], for this shard's worker. `act` says whether commands may stay behind for the next one: what the worker wakes on its own thread could not run while a handler
+    /// blocks it, and fewer and larger batches cost less. The timer task sends what stays behind for too long. Whether somebody was woken all the same.
+    pub(super) fn work_with<R>(&self, driver: &Driver, act: impl FnOnce(&mut Core, Moment) -> (R, Later)) -> (R, bool) {
+        let mut core = self.core.lock();
+        let now = now();
+        let (result, later) = act(&mut core, now);
+        let mut woke = core.follow_up(driver, now, self);
+        let held_changed = match later {
+            Later::Never => {
+                woke |= !core.engine.commands().is_empty();
+                core.send(driver);
+                core.count(driver)
+            }
+            Later::Soon => false,
+        };
+        let wants_watching = core.engine.has_ready() || !core.engine.commands().is_empty();
+        drop(core);
+        if held_changed {
+            driver.held_changed();
+        }
+        if wants_watching && later == Later::Soon {
+            woke |= self.watch_worker();
+        }
+        (result, woke)
     }
 
     /// Tells the engine whether idle sessions should make room. The caller sees to what changes by it.
@@ -128,7 +156,9 @@ impl Shard {
         let mut core = self.core.lock();
         let now = now();
         core.engine.handle(now, crate::engine::Input::Pressure(on));
+        core.send(driver);
         core.follow_up(driver, now, self);
+        core.count(driver);
     }
 
     /// Looks at the engine without telling it anything.
@@ -145,19 +175,38 @@ impl Shard {
     }
 }
 
-struct Woken {
-    ready: bool,
-    held_changed: bool,
+/// When commands are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Later {
+    /// Now.
+    Never,
+    /// With the next ones.
+    Soon,
 }
 
 impl Core {
-    fn follow_up(&mut self, driver: &Driver, now: Moment, shard: &Shard) -> Woken {
+    /// Sends the commands: under the lock, so that those of one place leave in the order in which they were decided.
+    fn send(&mut self, driver: &Driver) {
         let commands = self.engine.commands();
         if !commands.is_empty() {
-            // Under the lock, so that commands of one place leave in the order in which they were decided.
             driver.source.submit(commands);
             commands.clear();
         }
+    }
+
+    /// Counts the rights held anew; whether the broker may have to be asked for more or fewer.
+    fn count(&mut self, driver: &Driver) -> bool {
+        let grants = self.engine.counts().grants;
+        driver.demand.count(std::mem::replace(&mut self.grants, grants), grants)
+    }
+
+    /// Whether anything waits to be sent.
+    pub(super) fn has_commands(&mut self) -> bool {
+        !self.engine.commands().is_empty()
+    }
+
+    /// Tells observers, handlers, pull loops and the timer task. Whether the latter was woken.
+    fn follow_up(&mut self, driver: &Driver, now: Moment, shard: &Shard) -> bool {
         if !self.engine.notes().is_empty() {
             self.observe(driver, now);
         }
@@ -170,13 +219,12 @@ impl Core {
             self.notices = notices;
         }
         let due = self.engine.next_deadline().unwrap_or(Moment::NEVER);
-        if due < self.armed {
+        let earlier = due < self.armed;
+        if earlier {
             self.armed = due;
             shard.timer.notify_one();
         }
-        let grants = self.engine.counts().grants;
-        let held_changed = driver.demand.count(std::mem::replace(&mut self.grants, grants), grants);
-        Woken { ready: self.engine.has_ready(), held_changed }
+        earlier
     }
 
     fn observe(&mut self, driver: &Driver, now: Moment) {
@@ -261,6 +309,21 @@ impl Core {
 }
 
 impl Shard {
+    /// The worker may be stuck with sessions ready: the timer task is to look after it.
+    pub(super) fn watch_worker(&self) -> bool {
+        let first = !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::SeqCst);
+        if first {
+            self.timer.notify_one();
+        }
+        first
+    }
+
+    /// What the timer task looks for: sessions that wait or commands that stay behind while the worker is in a poll.
+    pub(super) fn worker_is_waited_for(&self) -> bool {
+        let mut core = self.core.lock();
+        core.engine.has_ready() || core.has_commands()
+    }
+
     /// A worker enters a poll.
     pub(super) fn enters_poll(&self, at: Moment) {
         self.polling_since.store(at.as_nanos(), Ordering::Relaxed);

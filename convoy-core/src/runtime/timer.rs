@@ -32,19 +32,24 @@ pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Suc
             driver.run_is_over();
         }
         if let Some(successor) = &successor {
-            look_after_worker(shard, index, successor);
+            look_after_worker(&driver, shard, index, successor);
         }
     }
 }
 
-fn look_after_worker(shard: &Shard, index: usize, successor: &Successor) {
-    if !shard.look(|core| core.engine.has_ready()) {
+fn look_after_worker(driver: &Driver, shard: &Shard, index: usize, successor: &Successor) {
+    if !shard.watched.load(Ordering::Relaxed) {
+        return;
+    }
+    if !shard.worker_is_waited_for() {
         shard.watched.store(false, Ordering::SeqCst);
         return;
     }
     let since = shard.polling_since.load(Ordering::Relaxed);
     if since != 0 && now().since(Moment::from_nanos(since)) >= STUCK_AFTER {
         shard.polling_since.store(0, Ordering::Relaxed);
+        // What stayed behind for the worker to send.
+        shard.with(driver, |_, _| ());
         let number = shard.worker.fetch_add(1, Ordering::SeqCst) + 1;
         successor(index, number);
     }

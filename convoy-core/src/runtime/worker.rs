@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use super::driver::Driver;
 use super::now;
-use super::shard::Shard;
+use super::shard::{Later, Shard};
 use crate::consumer::{Failure, RunToken};
 use crate::engine::{End, RunId, Start};
-use crate::time::Moment;
 
 /// Starts another worker of a shard, under a number.
 pub(crate) type Successor = Arc<dyn Fn(usize, u64) + Send + Sync>;
@@ -34,12 +33,19 @@ where
     F: Fn(Start, Arc<RunToken>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
-    let mut worker =
-        Worker { driver: &driver, index, number, permit: false, ended: None, slot: Box::pin(None), turn: 0 };
+    let mut worker = Worker::new(&driver, index, number);
     let mut turn_began = now();
     loop {
-        match worker.take() {
-            Some((start, token)) => worker.poll(start, token, &*make),
+        let (start, woke) = worker.take();
+        if woke {
+            // Whom this worker woke waits on this thread, where nobody could take it while a handler blocks it.
+            step_aside().await;
+        }
+        match start {
+            Some((start, token)) => {
+                let is_late = woke && !start.lease.holds(now());
+                worker.poll(start, token, is_late, &*make);
+            }
             None if worker.is_superseded() => return,
             None => {
                 worker.give_permit_back();
@@ -52,6 +58,9 @@ where
             }
         }
         worker.turn += 1;
+        if std::mem::take(&mut worker.spawned) {
+            step_aside().await;
+        }
         if worker.turn >= TURN || (worker.turn.is_multiple_of(8) && now().since(turn_began) > TURN_TIME) {
             worker.turn = 0;
             if driver.closed.is_cancelled() {
@@ -61,6 +70,19 @@ where
             turn_began = now();
         }
     }
+}
+
+/// Goes to the end of the runtime's queue, behind whom this task woke. Cheaper than a yield: the I/O driver is not polled.
+async fn step_aside() {
+    let mut aside = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut aside, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 struct Worker<'a, Fut> {
@@ -73,9 +95,15 @@ struct Worker<'a, Fut> {
     ended: Option<(RunId, End)>,
     slot: Slot<Fut>,
     turn: u32,
+    /// Whether a task was just spawned here.
+    spawned: bool,
 }
 
-impl<Fut: Future<Output = Outcome> + Send + 'static> Worker<'_, Fut> {
+impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
+    fn new(driver: &'a Arc<Driver>, index: usize, number: u64) -> Self {
+        Self { driver, index, number, permit: false, ended: None, slot: Box::pin(None), turn: 0, spawned: false }
+    }
+
     fn shard(&self) -> &Shard {
         &self.driver.shards[self.index]
     }
@@ -84,8 +112,8 @@ impl<Fut: Future<Output = Outcome> + Send + 'static> Worker<'_, Fut> {
         self.shard().worker.load(Ordering::Relaxed) != self.number
     }
 
-    /// Tells the end of the run before, and takes the next start: one lock and one reading of the clock a message.
-    fn take(&mut self) -> Option<(Start, Arc<RunToken>)> {
+    /// Tells the end of the run before, and takes the next start: one lock and one reading of the clock a message. Whether somebody was woken.
+    fn take(&mut self) -> (Option<(Start, Arc<RunToken>)>, bool) {
         let superseded = self.is_superseded();
         if !superseded && !self.permit {
             self.permit = self.driver.permits.try_acquire();
@@ -94,7 +122,8 @@ impl<Fut: Future<Output = Outcome> + Send + 'static> Worker<'_, Fut> {
         let ended = self.ended.take();
         let some_ended = ended.is_some();
         let shard = &self.driver.shards[self.index];
-        let (start, more) = shard.with_quietly(self.driver, |core, now| {
+        let last_of_turn = self.turn + 1 >= TURN;
+        let (start, woke) = shard.work_with(self.driver, |core, now| {
             if let Some((run, end)) = ended {
                 core.run_ended(run);
                 core.engine.ended(now, run, end, fastrand::u64(..));
@@ -106,24 +135,23 @@ impl<Fut: Future<Output = Outcome> + Send + 'static> Worker<'_, Fut> {
                 shard.enters_poll(now);
                 (start, token)
             });
-            (start, core.engine.has_ready())
+            let later = if start.is_none() || last_of_turn { Later::Never } else { Later::Soon };
+            (start, later)
         });
         if some_ended {
             self.driver.run_is_over();
         }
-        if more && start.is_some() && !shard.watched.swap(true, Ordering::SeqCst) {
-            shard.timer.notify_one();
-        }
         if superseded {
             self.give_permit_back();
         }
-        start
+        (start, woke)
     }
 
-    fn poll(&mut self, start: Start, token: Arc<RunToken>, make: &impl Fn(Start, Arc<RunToken>) -> Fut) {
+    fn poll(&mut self, start: Start, token: Arc<RunToken>, is_late: bool, make: &impl Fn(Start, Arc<RunToken>) -> Fut) {
         let run = start.run;
         // The connection may have ended between the lock and here.
-        if start.lease.is_ended() {
+        if is_late || start.lease.is_ended() {
+            self.shard().leaves_poll(self.number);
             self.ended = Some((run, End::Returned));
             return;
         }
@@ -155,10 +183,12 @@ impl<Fut: Future<Output = Outcome> + Send + 'static> Worker<'_, Fut> {
         let slot = std::mem::replace(&mut self.slot, Box::pin(None));
         let report = Report { driver: Arc::clone(self.driver), index: self.index, run, end: None };
         self.permit = false;
-        self.shard().with_quietly(self.driver, |core, _| {
+        self.spawned = true;
+        self.shard().work_with(self.driver, |core, _| {
             // Under the lock, so that the task cannot end before it is known.
             let task = tokio::spawn(RunTask { slot: Some(slot), report });
             core.run_goes_on(run, task.abort_handle());
+            ((), Later::Soon)
         });
     }
 
@@ -243,7 +273,7 @@ where
     let shard = &driver.shards[index];
     loop {
         let start = driver.permits.try_acquire().then(|| {
-            shard.with_quietly(&driver, |core, now| {
+            shard.with(&driver, |core, now| {
                 core.engine.start(now).map(|start| {
                     let token = Arc::new(RunToken::default());
                     core.run_starts(start.run, &token);
@@ -294,11 +324,4 @@ fn end_of(outcome: Outcome) -> End {
 fn panicked(panic: &(dyn std::any::Any + Send)) -> End {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     End::Panicked { detail: format!("the handler panicked: {}", text.unwrap_or("with something that is no text")) }
-}
-
-impl Shard {
-    /// As [`Shard::with`], for the worker of this shard: it needs no waking of itself.
-    pub(super) fn with_quietly<R>(&self, driver: &Driver, act: impl FnOnce(&mut super::shard::Core, Moment) -> R) -> R {
-        self.with_wakes(driver, false, act)
-    }
 }
