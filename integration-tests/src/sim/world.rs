@@ -1,0 +1,471 @@
+//! A schedule: the brokers, the processes and the producers, moved from one thing that happens to the next until all is settled.
+
+use super::broker::Broker;
+use super::env::{Env, Tally, tell};
+use super::judge::Judge;
+use super::log::Log;
+use super::names::Names;
+use super::plan::{BEGIN, Defect, MS, Personality, Plan, SEC, weights};
+use super::process::Process;
+use super::queue::{Ev, Queue};
+use super::rng::Rng;
+use super::sender::{Flight, Sender};
+use crate::checker::Verdict;
+use crate::history::{Store, What};
+
+/// The most time that may pass, after faults have stopped, until everything is settled.
+const PATIENCE: u64 = 400 * SEC;
+
+/// How a schedule ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) verdict: Verdict,
+    pub(crate) tally: Tally,
+    pub(crate) personality: Personality,
+    pub(crate) hash: u64,
+    /// Everything was settled, and every consumer left in good order.
+    pub(crate) finished: bool,
+}
+
+impl Ending {
+    /// Whether anything is wrong: a guarantee broken, something left hanging, a turn forgotten, something kept.
+    pub(crate) fn is_bad(&self) -> bool {
+        !self.verdict.is_ok()
+            || !self.verdict.is_live()
+            || !self.finished
+            || self.tally.starved > 0
+            || self.tally.leaks > 0
+    }
+
+    /// The first cause, by name.
+    pub(crate) fn cause(&self) -> &'static str {
+        use crate::checker::{Fatal, Liveness};
+        if let Some(first) = self.verdict.findings().first() {
+            return first.fatal.name();
+        }
+        if let Some(fatal) = Fatal::ALL.iter().find(|name| self.verdict.fatal(**name) > 0) {
+            return fatal.name();
+        }
+        if let Some(left) = Liveness::ALL.iter().find(|name| self.verdict.left(**name) > 0) {
+            return left.name();
+        }
+        match (self.tally.starved, self.tally.leaks) {
+            (0, 0) => "unfinished",
+            (0, _) => "leak",
+            _ => "starved",
+        }
+    }
+}
+
+/// Everything of a schedule. Its memory serves the next one.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) env: Env,
+    pub(crate) broker: Broker,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) senders: Vec<Sender>,
+    flights: Vec<Flight>,
+    weights: Vec<u64>,
+    foreign: u64,
+    finishing: bool,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let env = Env {
+            now: BEGIN,
+            rng: Rng::new(0),
+            queue: Queue::default(),
+            plan: Plan::draw(0, None, Defect::None, Vec::new()),
+            names: Names::new(),
+            log: Log::default(),
+            rights: Vec::new(),
+            conns: Vec::new(),
+            conns_used: 0,
+            judge: Judge::new(),
+            tally: Tally::default(),
+            incarnations: 0,
+            calm: false,
+            stash: Vec::new(),
+        };
+        Self {
+            env,
+            broker: Broker::default(),
+            processes: Vec::new(),
+            senders: Vec::new(),
+            flights: Vec::new(),
+            weights: Vec::new(),
+            foreign: 0,
+            finishing: false,
+        }
+    }
+
+    /// Prints everything that happens from now on.
+    pub(crate) fn tells(&mut self, on: bool) {
+        self.env.judge.tells = on;
+    }
+
+    pub(crate) fn personality(&self) -> Personality {
+        self.env.plan.personality
+    }
+
+    /// Runs the schedule of a seed.
+    pub(crate) fn run(&mut self, seed: u64, forced: Option<Personality>, defect: Defect) -> Ending {
+        let faults = std::mem::take(&mut self.env.plan.faults);
+        self.env.plan = Plan::draw(seed, forced, defect, faults);
+        self.begin();
+        let finished = self.go();
+        self.end(finished)
+    }
+
+    fn begin(&mut self) {
+        let env = &mut self.env;
+        env.now = BEGIN;
+        env.rng = Rng::new(env.plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 1);
+        env.queue.clear();
+        env.log.clear();
+        env.rights.clear();
+        env.conns_used = 0;
+        env.tally = Tally::default();
+        env.incarnations = 0;
+        env.calm = false;
+        env.stash.clear();
+        env.judge.reset(env.plan.seed);
+        let plan = &env.plan;
+        let options = env.judge.checker.options_mut();
+        // A process that goes on after a freeze needs a moment to see what is due.
+        options.grace = plan.grace + 2 * MS;
+        options.max_attempts = plan.max_attempts;
+        if plan.answers_in_time() {
+            let nanos = u64::try_from(plan.limits.settle_interval.as_nanos()).unwrap_or(u64::MAX);
+            options.settle_interval = nanos;
+            options.settle_slack = 6 * plan.delay.1 + MS;
+            options.settle_count = plan.limits.settle_count + 64;
+        } else {
+            // Answers may take as long as a fault does: what is finished and unsettled still bounds the repeats.
+            (options.settle_interval, options.settle_slack, options.settle_count) = (PATIENCE, PATIENCE, 10_000);
+        }
+        tell!(env, "seed {} {:?}", plan.seed, plan);
+        env.judge.push(BEGIN, 0, What::GroupStart);
+
+        (self.foreign, self.finishing) = (0, false);
+        self.flights.clear();
+        // One more than are started: for a consumer that joins.
+        let count = env.plan.consumers as usize + 1;
+        self.processes.truncate(count);
+        while self.processes.len() < count {
+            self.processes.push(Process::new(self.processes.len() as u8));
+        }
+        self.broker.reset(env.plan.places as usize, count);
+        for at in 0..count {
+            self.processes[at].reset();
+            if at + 1 < count {
+                let late = if at == 0 { 0 } else { env.rng.below(500 * MS) };
+                env.queue.push(BEGIN + late, Ev::Boot(at as u8));
+            }
+        }
+        self.deal();
+        let env = &mut self.env;
+        for at in 0..env.plan.faults.len() {
+            env.queue.push(env.plan.faults[at].0, Ev::Fault(at as u16));
+        }
+        for _ in 0..env.plan.malformed {
+            let at = BEGIN + env.rng.below(env.plan.quiet - BEGIN);
+            env.queue.push(at, Ev::Foreign);
+        }
+        env.queue.push(env.plan.quiet, Ev::Quiet);
+    }
+
+    /// Deals the messages to producers and sessions.
+    fn deal(&mut self) {
+        let env = &mut self.env;
+        let producers = env.plan.producers as usize;
+        self.senders.truncate(producers);
+        while self.senders.len() < producers {
+            self.senders.push(Sender::new(self.senders.len() as u8));
+        }
+        for sender in &mut self.senders {
+            sender.reset(env.plan.sessions);
+        }
+        weights(env.plan.spread, env.plan.sessions, &mut self.weights);
+        let sum = self.weights.last().copied().unwrap_or(1);
+        for _ in 0..env.plan.messages {
+            let draw = env.rng.below(sum);
+            let session = self.weights.iter().position(|up_to| draw < *up_to).unwrap_or(0);
+            let sender = &mut self.senders[env.rng.index(producers)];
+            sender.to_send[session] += 1;
+            sender.left += 1;
+        }
+        for at in 0..producers {
+            env.queue.push(BEGIN, Ev::Producer(at as u8));
+        }
+    }
+
+    /// From one thing to the next. Says whether everything came to its end.
+    fn go(&mut self) -> bool {
+        let limit = self.env.plan.quiet + PATIENCE;
+        while let Some((time, ev)) = self.env.queue.pop() {
+            if time > limit {
+                return false;
+            }
+            debug_assert!(time >= self.env.now);
+            self.env.now = time;
+            self.env.tally.events += 1;
+            self.happen(ev);
+            if self.env.calm && self.env.log.unsettled == 0 && !self.finishing {
+                self.finish();
+            }
+            if self.finishing && self.processes.iter().all(|process| !process.is_up()) {
+                return self.senders.iter().all(Sender::is_done) && self.env.log.unsettled == 0;
+            }
+        }
+        false
+    }
+
+    /// All is settled at the broker, and nothing more comes: everybody leaves.
+    fn finish(&mut self) {
+        let sent = self.senders.iter().all(Sender::is_done);
+        let flying = self.flights.iter().any(Flight::may_land);
+        if !sent || flying {
+            return;
+        }
+        tell!(self.env, "-- everybody leaves");
+        self.finishing = true;
+        for process in &mut self.processes {
+            process.done = true;
+            process.drain(&mut self.env, 30 * SEC);
+        }
+    }
+
+    fn happen(&mut self, ev: Ev) {
+        let env = &mut self.env;
+        match ev {
+            Ev::Up(conn) => self.up(conn),
+            Ev::Down(conn) => {
+                let process = env.conns[conn as usize].process;
+                self.processes[process as usize].arrivals(env, conn);
+            }
+            Ev::Tick(process) => self.processes[process as usize].tick(env),
+            Ev::RunEnd(process, slot, serial) => self.processes[process as usize].run_ends(env, slot, serial),
+            Ev::Poll(process, slot, serial) => self.processes[process as usize].late_poll(env, slot, serial),
+            Ev::Thaw(process) => self.processes[process as usize].thaw(env),
+            Ev::Boot(process) => {
+                if !self.processes[process as usize].is_up() && !self.finishing {
+                    self.processes[process as usize].boot(env);
+                }
+            }
+            Ev::Connect(process, incarnation) => self.connect(process, incarnation),
+            Ev::Notice(conn) => self.notice(conn, ev),
+            Ev::Right(token) => {
+                if !self.later(ev) {
+                    self.broker.right_due(&mut self.env, token);
+                }
+            }
+            Ev::Silent(conn) => {
+                if !self.later(ev) {
+                    let process = &self.processes[self.env.conns[conn as usize].process as usize];
+                    let c = &self.env.conns[conn as usize];
+                    let alive = process.conn == Some(conn) && !process.frozen && !c.up.dead;
+                    self.broker.silent(&mut self.env, conn, alive);
+                }
+            }
+            Ev::Member(process) => {
+                if !self.later(ev) {
+                    self.broker.member_due(&mut self.env, process);
+                }
+            }
+            Ev::Stashed(at) => self.stashed(at, ev),
+            Ev::Lost(token) => self.lost(token, ev),
+            Ev::Subscribe(process, incarnation, lane) => {
+                let process = &self.processes[process as usize];
+                if process.incarnation == incarnation
+                    && let Some(conn) = process.conn
+                    && !process.left
+                {
+                    env.send_up(conn, super::wire::Up::Subscribe(lane));
+                }
+            }
+            Ev::Fault(at) => self.strike(at),
+            Ev::Quick(conn) => env.conns[conn as usize].slow = 0,
+            Ev::Unpause(process, incarnation) => {
+                let process = &mut self.processes[process as usize];
+                if process.incarnation == incarnation && process.paused {
+                    process.pause(env, false);
+                }
+            }
+            Ev::BrokerUp => self.broker_up(),
+            Ev::Send(sender) => self.senders[sender as usize].wake(env, &mut self.flights),
+            Ev::SendTick(sender) => self.senders[sender as usize].tick(env, &mut self.flights),
+            Ev::Land(at) => {
+                if self.broker.frozen || self.broker.down {
+                    env.after(50 * MS, ev);
+                } else {
+                    self.broker.land(env, &mut self.flights, at);
+                }
+            }
+            Ev::Sent(at) => {
+                let waits = self.flights[at as usize].waits();
+                if waits {
+                    return env.after(51 * MS, ev);
+                }
+                let sender = self.flights[at as usize].sender();
+                self.senders[sender as usize].sent(env, &mut self.flights, at);
+            }
+            Ev::Resume(sender, incarnation, session) => {
+                let sender = &mut self.senders[sender as usize];
+                if sender.incarnation == incarnation {
+                    sender.resume(env, &mut self.flights, session);
+                }
+            }
+            Ev::Producer(sender) => self.senders[sender as usize].boot(env),
+            Ev::Patience(process, slot, serial) => self.processes[process as usize].patience(env, slot, serial),
+            Ev::Foreign => {
+                self.foreign += 1;
+                self.foreign(self.foreign);
+            }
+            Ev::Kill(process, incarnation) => {
+                let process = &mut self.processes[process as usize];
+                if process.incarnation == incarnation && process.is_up() && process.draining {
+                    process.crash(env, false);
+                    if !process.done {
+                        env.after(SEC, Ev::Boot(process.index));
+                    }
+                }
+            }
+            Ev::Quiet => self.quiet(),
+        }
+    }
+
+    /// A broker that stands still does it later.
+    fn later(&mut self, ev: Ev) -> bool {
+        if self.broker.frozen {
+            self.env.after(100 * MS, ev);
+        }
+        self.broker.frozen
+    }
+
+    fn up(&mut self, conn: u16) {
+        if self.broker.frozen {
+            return;
+        }
+        while let Some(what) = self.env.conns[conn as usize].up.arrived(self.env.now) {
+            self.broker.up(&mut self.env, conn, what);
+        }
+        self.broker.deny(&mut self.env);
+    }
+
+    fn broker_up(&mut self) {
+        (self.broker.frozen, self.broker.down) = (false, false);
+        for conn in 0..self.env.conns_used as u16 {
+            if !self.env.conns[conn as usize].up.queue.is_empty() {
+                let late = self.env.rng.below(MS);
+                self.env.after(late, Ev::Up(conn));
+            }
+        }
+    }
+
+    fn connect(&mut self, process: u8, incarnation: u32) {
+        if self.processes[process as usize].incarnation != incarnation {
+            return;
+        }
+        if self.env.plan.personality.in_process() {
+            // A broker in the process knows at once that the old connection is over.
+            for conn in 0..self.env.conns_used as u16 {
+                let c = &self.env.conns[conn as usize];
+                if c.process == process && c.broker_open && !c.client_open && !self.broker.frozen {
+                    self.broker.closed(&mut self.env, conn);
+                }
+            }
+        }
+        let down = self.broker.down || (self.broker.frozen && self.env.plan.personality.in_process());
+        self.processes[process as usize].connect(&mut self.env, down);
+    }
+
+    /// A client has heard nothing for too long.
+    fn notice(&mut self, conn: u16, ev: Ev) {
+        let c = &self.env.conns[conn as usize];
+        let process = &mut self.processes[c.process as usize];
+        if process.conn != Some(conn) || !(c.up.dead || c.down.dead) {
+            return;
+        }
+        if process.frozen {
+            return self.env.queue.push(process.thaws_at + 1, ev);
+        }
+        self.env.send_up(conn, super::wire::Up::Closed);
+        process.disconnected(&mut self.env);
+        process.step(&mut self.env);
+    }
+
+    fn stashed(&mut self, at: u32, ev: Ev) {
+        let Some((process, incarnation, what)) = self.env.stash.get(at as usize).copied() else { return };
+        let process = &mut self.processes[process as usize];
+        if process.incarnation != incarnation || !process.is_up() {
+            return;
+        }
+        if process.frozen {
+            return self.env.queue.push(process.thaws_at + 1, ev);
+        }
+        process.stashed(&mut self.env, what);
+    }
+
+    fn lost(&mut self, token: u32, ev: Ev) {
+        let right = &self.env.rights[token as usize];
+        let (grant, incarnation) = (right.grant, right.incarnation);
+        let process = &mut self.processes[right.process as usize];
+        if process.incarnation != incarnation || !process.is_up() {
+            return;
+        }
+        if process.frozen {
+            return self.env.queue.push(process.thaws_at + 1, ev);
+        }
+        let why = convoy_core::backend::Loss::Disconnected;
+        process.feed_event(&mut self.env, convoy_core::backend::Event::Lost { grant, why });
+        process.step(&mut self.env);
+    }
+
+    /// Faults stop: what they did is undone, or runs out.
+    fn quiet(&mut self) {
+        tell!(self.env, "-- faults are over");
+        self.env.calm = true;
+        if self.broker.frozen || self.broker.down {
+            self.env.after(MS, Ev::BrokerUp);
+        }
+        for conn in 0..self.env.conns_used {
+            self.env.conns[conn].slow = 0;
+        }
+        for at in 0..self.processes.len() {
+            let env = &mut self.env;
+            let process = &mut self.processes[at];
+            if process.paused {
+                process.pause(env, false);
+            }
+            if process.frozen {
+                process.thaws_at = env.now;
+                process.thaw(env);
+            }
+            process.unhang(env);
+            if !process.is_up() && process.incarnation > 0 {
+                env.after(MS, Ev::Boot(at as u8));
+            }
+        }
+        if self.env.plan.max_attempts == 0 {
+            self.env.log.entries.iter_mut().for_each(|entry| entry.poison = false);
+            self.env.plan.poison = 0;
+        }
+    }
+
+    fn end(&mut self, finished: bool) -> Ending {
+        let env = &mut self.env;
+        for at in 0..env.log.dead.len() {
+            let position = u64::from(env.log.dead[at]) + 1;
+            let entry = &env.log.entries[env.log.dead[at] as usize];
+            let (session, message) = (entry.key(position), entry.message);
+            env.judge.push(env.now, 0, What::Stored { session, message, store: Store::Dead });
+        }
+        // What is not settled at the broker is left hanging; what is settled there and was not handled is lost.
+        env.judge.checker.options_mut().settled_by_end = env.log.unsettled == 0;
+        let verdict = env.judge.checker.finish();
+        let hash = env.judge.hash;
+        Ending { verdict, tally: env.tally, personality: env.plan.personality, hash, finished }
+    }
+}
