@@ -76,10 +76,10 @@ impl Input {
     /// Says which lines are none.
     pub(crate) fn tell(&self) {
         for (number, why) in self.malformed.iter().take(TOLD) {
-            println!("malformed: line {number}: {why}");
+            say!("malformed: line {number}: {why}");
         }
         if self.malformed.len() > TOLD {
-            println!("malformed: and {} more", self.malformed.len() - TOLD);
+            say!("malformed: and {} more", self.malformed.len() - TOLD);
         }
     }
 

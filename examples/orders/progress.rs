@@ -32,7 +32,7 @@ impl Progress {
             bar.set_position(done);
         } else if self.told.elapsed() >= EVERY {
             self.told = Instant::now();
-            println!("{done} of {} messages, {} handlers at once, {} retries", self.total, now.running, now.retried);
+            say!("{done} of {} messages, {} handlers at once, {} retries", self.total, now.running, now.retried);
         }
     }
 

@@ -43,14 +43,14 @@ pub(crate) async fn dead_letters(broker: &Broker, group: &str) -> Result<Vec<Dea
 }
 
 /// Has the suite's checker judge what was recorded.
-pub(crate) fn judge(history: &Memory, dead: &[DeadLetter], attempts: Option<u32>) -> Verdict {
+pub(crate) fn judge(history: &Memory, dead: &[DeadLetter], attempts: Option<u32>, whole: bool) -> Verdict {
     for letter in dead {
         let (session, message) = (watch::key(&letter.session), watch::stamped(&letter.content));
         let time = convoy::runtime::now().as_nanos();
         history.record(time, 1, What::Stored { session, message, store: Store::Dead });
     }
     let mut options = Options::total();
-    (options.dead_read, options.max_attempts) = (true, attempts.unwrap_or(0));
+    (options.dead_read, options.max_attempts, options.settled_by_end) = (true, attempts.unwrap_or(0), whole);
     let mut checker = Checker::new(options);
     for event in history.take() {
         checker.push(&event);
@@ -82,16 +82,16 @@ impl Outcome {
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        println!("{table}");
+        say!("{table}");
         for letter in &self.dead {
             let (code, attempts, detail) = (&letter.code, letter.attempts, &letter.detail);
-            println!("dead letter: session {}: {code} after {attempts} attempts: {detail}", letter.session);
+            say!("dead letter: session {}: {code} after {attempts} attempts: {detail}", letter.session);
         }
         let wrong = self.wrong();
         for what in &wrong {
-            println!("DOES NOT HOLD: {what}");
+            say!("DOES NOT HOLD: {what}");
         }
-        println!(
+        say!(
             "RESULT example=orders sessions={} messages={} violations={} retries={} dead_letters={} malformed={} peak={} \
              seconds={elapsed:.3} one_at_a_time={busy:.3} completed={} events={} held={}",
             self.sessions,

@@ -1,7 +1,8 @@
 //! The conformance suite of convoy: what happened is recorded as a [`history`], which [`watch`] writes from the seams that every program has, and
-//! the [`checker`] judges it against the stated guarantees.
+//! the [`checker`] judges it against the stated guarantees. With the feature `sim` there is a simulation, which the same checker judges.
 
 pub mod checker;
 pub mod history;
-pub mod watch;
+#[cfg(feature = "sim")]
 pub mod sim;
+pub mod watch;

@@ -2,7 +2,7 @@
 
 use crate::command::{cargo, program};
 
-const PACKAGE: &[&str] = &["--release", "--package", "convoy-conformance", "--bin", "sim"];
+const PACKAGE: &[&str] = &["--release", "--package", "convoy-conformance", "--features", "sim", "--bin", "sim"];
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let built = cargo(["build"].iter().chain(PACKAGE)).run()?;

@@ -6,7 +6,7 @@ use crate::command::{Program, built, cargo, program, root};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
-const BUILD: &[&str] = &["test", "--release", "--workspace"];
+const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "convoy-conformance/sim"];
 
 /// How much is run.
 struct Extent {

@@ -12,6 +12,7 @@ use crate::summary::Summary;
 /// Each set of features that a user can ask for. Lints are errors on all of them.
 const LINTED: &[&[&str]] = &[
     &["--workspace", "--all-targets"],
+    &["--workspace", "--all-targets", "--features", "convoy-conformance/sim"],
     &["--package", "convoy-mq", "--no-default-features"],
     &["--package", "convoy-mq", "--no-default-features", "--features", "json"],
     &["--package", "convoy-mq", "--no-default-features", "--features", "memory"],
@@ -31,7 +32,8 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         let args = ["clippy", "--release", "--quiet"].iter().chain(*features).chain(&["--", "-D", "warnings"]);
         summary.one(&format!("clippy {}", features.join(" ")), cargo(args).run());
     }
-    let docs = cargo(["doc", "--release", "--quiet", "--workspace", "--no-deps"]);
+    let docs =
+        cargo(["doc", "--release", "--quiet", "--workspace", "--no-deps", "--features", "convoy-conformance/sim"]);
     summary.one("documentation", docs.env("RUSTDOCFLAGS", "-D warnings").run());
     for (name, rule) in rules::ALL {
         let begun = Instant::now();
