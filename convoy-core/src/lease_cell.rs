@@ -1,7 +1,6 @@
 //! The part of a lease that may be looked at from any thread.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::sync::{AtomicU64, Ordering};
 use crate::time::Moment;
 
 /// The deadline of one grant, shared between the backend that made it, the engine that moves it, and whoever holds a delivery.
@@ -46,23 +45,5 @@ impl LeaseCell {
         let deadline = deadline.as_nanos().min(ENDED - 1);
         // One thread sets at a time; the loop only meets an end that came in between.
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now != ENDED).then_some(deadline));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_for_good() {
-        let cell = LeaseCell::default();
-        assert!(!cell.holds(Moment::ORIGIN));
-        cell.set(Moment::from_nanos(10));
-        assert!(cell.holds(Moment::from_nanos(9)) && !cell.holds(Moment::from_nanos(10)));
-        cell.set(Moment::NEVER);
-        assert!(!cell.is_ended(), "a far deadline is no end");
-        cell.end();
-        cell.set(Moment::from_nanos(99));
-        assert!(cell.is_ended() && !cell.holds(Moment::ORIGIN));
     }
 }

@@ -23,6 +23,7 @@ pub mod producer;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 mod session;
+mod sync;
 mod time;
 mod topology;
 

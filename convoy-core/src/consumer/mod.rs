@@ -8,6 +8,7 @@ mod payload;
 mod processor;
 mod pull;
 mod received;
+mod run_token;
 mod snapshot;
 
 pub use builder::{ConsumerBuilder, ProcessorBuilder};
@@ -19,6 +20,6 @@ pub use payload::Json;
 pub use payload::Payload;
 pub use processor::Processor;
 pub use pull::{Consumer, Session};
-pub(crate) use received::RunToken;
 pub use received::{Lease, Received};
+pub(crate) use run_token::RunToken;
 pub use snapshot::{Report, Snapshot, Stuck};

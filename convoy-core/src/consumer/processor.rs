@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::handler::Handler;
 use super::payload::Payload;
-use super::received::{Context, RunToken};
+use super::received::Context;
+use super::run_token::RunToken;
 use super::snapshot::{Report, Snapshot};
 use super::{Failure, Received};
 use crate::backend::FenceKind;

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use super::delivery::Delivery;
 use super::payload::Payload;
-use super::received::{Context, RunToken};
+use super::received::Context;
+use super::run_token::RunToken;
 use super::snapshot::{Report, Snapshot};
 use crate::backend::{Command, Grant, Loss, Place, SessionState};
 use crate::engine::{ClaimId, End, Next, NotClaimed};

@@ -1,13 +1,13 @@
 //! What a handler is given: the body as a type, what describes it, and the lease it runs under.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::payload::Payload;
+use super::run_token::RunToken;
 use crate::backend::{FenceKind, LeaseCell};
 use crate::engine::Start;
 use crate::error::Result;
@@ -41,31 +41,6 @@ pub(crate) struct Context {
 pub struct Lease {
     cell: Arc<LeaseCell>,
     run: Arc<RunToken>,
-}
-
-/// Tells one run to end. The token is made when somebody asks for it.
-#[derive(Debug, Default)]
-pub(crate) struct RunToken {
-    fired: AtomicBool,
-    token: OnceLock<CancellationToken>,
-}
-
-impl RunToken {
-    pub(crate) fn fire(&self) {
-        self.fired.store(true, Ordering::SeqCst);
-        if let Some(token) = self.token.get() {
-            token.cancel();
-        }
-    }
-
-    fn token(&self) -> &CancellationToken {
-        let token = self.token.get_or_init(CancellationToken::new);
-        // Fired before the token was there to be seen.
-        if self.fired.load(Ordering::SeqCst) {
-            token.cancel();
-        }
-        token
-    }
 }
 
 impl Context {
@@ -175,7 +150,7 @@ impl Lease {
     /// Whether the right holds now.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        self.cell.holds(runtime::now()) && !self.run.fired.load(Ordering::SeqCst)
+        self.cell.holds(runtime::now()) && !self.run.has_fired()
     }
 
     /// How long the right holds at least, unless it is renewed (which goes on by itself) or lost.
@@ -202,21 +177,5 @@ impl Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("remaining", &self.remaining()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_asked_for_after_the_end_has_fired() {
-        let run = RunToken::default();
-        run.fire();
-        assert!(run.token().is_cancelled());
-        let run = RunToken::default();
-        assert!(!run.token().is_cancelled());
-        run.fire();
-        assert!(run.token().is_cancelled());
     }
 }

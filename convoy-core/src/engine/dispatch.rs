@@ -105,7 +105,10 @@ impl Engine {
         let gate_is_shut = s.run.is_some() && !self.bug(Bug::TwoHandlers) && !self.gate_is_broken(si);
         if s.head.is_none()
             || gate_is_shut
-            || matches!(s.step, Step::Ready | Step::Offered | Step::Waiting | Step::Aside | Step::Barrier(_))
+            || matches!(
+                s.step,
+                Step::Ready | Step::Offered | Step::Waiting | Step::Settling | Step::Aside | Step::Barrier(_)
+            )
         {
             return;
         }

@@ -90,13 +90,19 @@ impl Engine {
         }
     }
 
-    /// Sends a copy of the head to the dead-letter store. The session waits until the copy is confirmed and the source settled.
+    /// Sends a copy of the head to the dead-letter store, once what was done before it is settled: were that handed out again and set aside in its
+    /// turn, its copy would come behind this one. The session waits until the copy is confirmed and the source settled.
     pub(super) fn set_aside(&mut self, now: Moment, si: usize, reason: Reason) {
         let s = &mut self.sessions[si];
         let (Some(gi), Some(head)) = (s.grant, s.head) else { return };
-        s.step = Step::Aside;
         let code = reason.code;
         s.aside = Some(reason.clone());
+        if s.entries > s.len {
+            s.step = Step::Settling;
+            self.grants[gi].urgent = true;
+            return self.consider_settling(now, gi);
+        }
+        s.step = Step::Aside;
         let g = &mut self.grants[gi];
         g.asides += 1;
         let message = self.nodes[head].message.clone();
@@ -106,6 +112,17 @@ impl Engine {
             self.resolve(now, gi, self.nodes[head].message.position.value);
             self.grants[gi].urgent = true;
             self.consider_settling(now, gi);
+        }
+    }
+
+    /// What was done before a head that is to be set aside is settled now.
+    pub(super) fn settled_before_aside(&mut self, now: Moment, si: usize) {
+        let s = &mut self.sessions[si];
+        s.step = Step::Idle;
+        if let Some(reason) = s.aside.take()
+            && s.grant.is_some_and(|gi| self.grants[gi].leaving.is_none())
+        {
+            self.set_aside(now, si, reason);
         }
     }
 
@@ -141,7 +158,7 @@ impl Engine {
                 answer: Answer::Ok,
             });
             self.activate(si);
-            return self.entry_settled(gi, source.value);
+            return self.entry_settled(now, gi, source.value);
         }
         self.resolve(now, gi, source.value);
         self.grants[gi].urgent = true;

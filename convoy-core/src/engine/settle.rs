@@ -216,7 +216,7 @@ impl Engine {
         match answer {
             Answer::Ok => {
                 for position in &told {
-                    self.entry_settled(gi, *position);
+                    self.entry_settled(now, gi, *position);
                 }
             }
             Answer::Refused => return self.lose(now, gi, Loss::Refused),
@@ -256,7 +256,7 @@ impl Engine {
     }
 
     /// The broker is known to have this entry: its session may go on behind a dead letter, or be forgotten.
-    pub(super) fn entry_settled(&mut self, gi: usize, position: u64) {
+    pub(super) fn entry_settled(&mut self, now: Moment, gi: usize, position: u64) {
         let g = &mut self.grants[gi];
         let Some(entry) = g.entry(position).filter(|e| e.stage != Stage::Settled) else { return };
         entry.stage = Stage::Settled;
@@ -268,6 +268,8 @@ impl Engine {
         if s.step == Step::Barrier(position) {
             s.step = Step::Idle;
             self.activate(si);
+        } else if s.step == Step::Settling && s.entries == s.len {
+            self.settled_before_aside(now, si);
         }
         let s = &self.sessions[si];
         if let Some(claim) = s.claim

@@ -198,6 +198,8 @@ pub(super) enum Step {
     Running,
     /// The end of a wait.
     Waiting,
+    /// The settlement of what was done before its head, which is to be set aside.
+    Settling,
     /// The copy of its head for a store.
     Aside,
     /// The settlement of a dead letter's source, by its position.

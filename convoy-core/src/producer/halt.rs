@@ -154,7 +154,7 @@ impl Pipeline {
                 gap = true;
                 self.drop_kept(at, n);
             } else {
-                self.restamp(n, prev, gap);
+                self.restamp(n, prev);
                 again.push(self.requeue(n, deadline));
                 (prev, gap) = (number, false);
             }
@@ -185,12 +185,12 @@ impl Pipeline {
         stamp.map_or(0, |s| s.prev)
     }
 
-    /// What was given up directly before it is marked; a mark that it had already stays true.
-    fn restamp(&mut self, n: u32, prev: u64, gap: bool) {
+    /// Its predecessor is another one when what was directly before it was given up: that is marked. An older mark stays.
+    fn restamp(&mut self, n: u32, prev: u64) {
         let Some(content) = &mut self.nodes.items[n as usize].content else { return };
         let Some(mut stamp) = content.stamp() else { return };
-        if stamp.prev != prev || (gap && !stamp.skipped) {
-            (stamp.prev, stamp.skipped) = (prev, stamp.skipped || gap);
+        if stamp.prev != prev {
+            (stamp.prev, stamp.skipped) = (prev, true);
             Arc::make_mut(content).set_stamp(stamp);
         }
     }

@@ -1,10 +1,7 @@
 //! How many sessions a consumer wants, on a broker that is asked for them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
-
 use crate::backend::{Limits, Shape};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// The sessions held over all shards, and what the broker was told to find.
 #[derive(Debug)]

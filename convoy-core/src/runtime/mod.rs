@@ -12,6 +12,7 @@ mod shutdown;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod watch;
 mod worker;
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! How many handlers may run at once, over all shards.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
 /// Counts free places. Whoever finds none is told of when one is given back by [`Permits::release`] answering `true`.
 #[derive(Debug)]
@@ -51,20 +51,5 @@ impl Permits {
     /// The most that were used at once.
     pub(crate) fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_finds_none_is_told_of_the_next_release() {
-        let permits = Permits::new(2);
-        assert!(permits.try_acquire() && permits.try_acquire());
-        assert!(!permits.try_acquire());
-        assert!(permits.release(), "somebody waits");
-        assert!(!permits.release(), "nobody waits any more");
-        assert_eq!(permits.peak(), 2);
     }
 }

@@ -1,7 +1,6 @@
 //! One engine with its lock, and what follows from each thing it is told.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -11,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::driver::Driver;
 use super::now;
+use super::watch::Watch;
 use crate::backend::Loss;
 use crate::consumer::RunToken;
 use crate::engine::{ClaimId, Engine, Notice, RunId};
@@ -25,12 +25,7 @@ pub(crate) struct Shard {
     pub(super) work: Notify,
     /// The next deadline moved to an earlier time, or a worker is to be watched.
     pub(super) timer: Notify,
-    /// The worker that polls in place; a worker of another number is to end.
-    pub(super) worker: AtomicU64,
-    /// Since when that worker is in one poll, in nanoseconds; zero between polls.
-    pub(super) polling_since: AtomicU64,
-    /// Whether the timer task looks after the worker.
-    pub(super) watched: AtomicBool,
+    pub(super) watch: Watch,
 }
 
 /// What the lock of a shard guards.
@@ -94,9 +89,7 @@ impl Shard {
             }),
             work: Notify::new(),
             timer: Notify::new(),
-            worker: AtomicU64::new(0),
-            polling_since: AtomicU64::new(0),
-            watched: AtomicBool::new(false),
+            watch: Watch::default(),
         }
     }
 
@@ -115,7 +108,7 @@ impl Shard {
         if ready {
             self.work.notify_one();
             driver.pull.ready.notify_one();
-            if self.polling_since.load(Ordering::Relaxed) != 0 {
+            if self.watch.polling_since().is_some() {
                 self.watch_worker();
             }
         }
@@ -309,9 +302,9 @@ impl Core {
 }
 
 impl Shard {
-    /// The worker may be stuck with sessions ready: the timer task is to look after it.
-    pub(super) fn watch_worker(&self) -> bool {
-        let first = !self.watched.load(Ordering::Relaxed) && !self.watched.swap(true, Ordering::SeqCst);
+    /// The worker may be stuck with work that waits: the timer task is to look after it. Whether that was woken.
+    fn watch_worker(&self) -> bool {
+        let first = self.watch.ask();
         if first {
             self.timer.notify_one();
         }
@@ -322,17 +315,5 @@ impl Shard {
     pub(super) fn worker_is_waited_for(&self) -> bool {
         let mut core = self.core.lock();
         core.engine.has_ready() || core.has_commands()
-    }
-
-    /// A worker enters a poll.
-    pub(super) fn enters_poll(&self, at: Moment) {
-        self.polling_since.store(at.as_nanos(), Ordering::Relaxed);
-    }
-
-    /// A worker comes back from a poll. A worker that has a successor leaves its mark alone.
-    pub(super) fn leaves_poll(&self, worker: u64) {
-        if self.worker.load(Ordering::Relaxed) == worker {
-            self.polling_since.store(0, Ordering::Relaxed);
-        }
     }
 }

@@ -1,7 +1,6 @@
 //! The task that keeps a shard's time, and looks after its worker.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::driver::Driver;
@@ -19,7 +18,7 @@ pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Suc
     let shard = &driver.shards[index];
     loop {
         let due = shard.arm().unwrap_or(Moment::NEVER);
-        let watching = successor.is_some() && shard.watched.load(Ordering::SeqCst);
+        let watching = successor.is_some() && shard.watch.is_watched();
         let until = if watching { due.min(now() + STUCK_AFTER) } else { due };
         tokio::select! {
             biased;
@@ -38,19 +37,20 @@ pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Suc
 }
 
 fn look_after_worker(driver: &Driver, shard: &Shard, index: usize, successor: &Successor) {
-    if !shard.watched.load(Ordering::Relaxed) {
+    if !shard.watch.is_watched() {
         return;
     }
     if !shard.worker_is_waited_for() {
-        shard.watched.store(false, Ordering::SeqCst);
-        return;
+        shard.watch.rest();
+        // What came between the look and the rest asked nobody to watch.
+        if !shard.worker_is_waited_for() || !shard.watch.ask() {
+            return;
+        }
     }
-    let since = shard.polling_since.load(Ordering::Relaxed);
-    if since != 0 && now().since(Moment::from_nanos(since)) >= STUCK_AFTER {
-        shard.polling_since.store(0, Ordering::Relaxed);
+    if shard.watch.polling_since().is_some_and(|since| now().since(since) >= STUCK_AFTER) {
+        let number = shard.watch.supersede();
         // What stayed behind for the worker to send.
         shard.with(driver, |_, _| ());
-        let number = shard.worker.fetch_add(1, Ordering::SeqCst) + 1;
         successor(index, number);
     }
 }

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
     }
 
     fn is_superseded(&self) -> bool {
-        self.shard().worker.load(Ordering::Relaxed) != self.number
+        self.shard().watch.is_superseded(self.number)
     }
 
     /// Tells the end of the run before, and takes the next start: one lock and one reading of the clock a message. Whether somebody was woken.
@@ -132,7 +131,7 @@ impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
             let start = start.map(|start| {
                 let token = Arc::new(RunToken::default());
                 core.run_starts(start.run, &token);
-                shard.enters_poll(now);
+                shard.watch.enters_poll(now);
                 (start, token)
             });
             let later = if start.is_none() || last_of_turn { Later::Never } else { Later::Soon };
@@ -151,7 +150,7 @@ impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
         let run = start.run;
         // The connection may have ended between the lock and here.
         if is_late || start.lease.is_ended() {
-            self.shard().leaves_poll(self.number);
+            self.shard().watch.leaves_poll(self.number);
             self.ended = Some((run, End::Returned));
             return;
         }
@@ -164,7 +163,7 @@ impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
                 None => Poll::Pending,
             }
         }));
-        self.shard().leaves_poll(self.number);
+        self.shard().watch.leaves_poll(self.number);
         match polled {
             Ok(Poll::Ready(outcome)) => self.ended = Some((run, end_of(outcome))),
             Ok(Poll::Pending) => self.go_on_in_a_task(run),

@@ -141,6 +141,7 @@ impl Engine {
                 Step::Ready => assert!(in_line.contains(&(si, s.turn)) && s.head.is_some(), "{} is in line", s.id),
                 Step::Offered => assert!(s.claim.is_some() && s.head.is_some(), "{} is offered", s.id),
                 Step::Running => assert!(s.run.is_some()),
+                Step::Settling => assert!(s.aside.is_some() && s.head.is_some() && s.entries > s.len),
                 Step::Aside => assert!(s.aside.is_some() && s.head.is_some()),
                 Step::Waiting => assert!(s.timer.is_some() && s.head.is_some(), "{} waits", s.id),
                 Step::Barrier(position) => {

@@ -317,7 +317,8 @@ impl Walk {
     fn copy_confirmed(&mut self, grant: Grant, position: u64) {
         let Some(gi) = self.w.engine.live(grant) else { return };
         let Some(si) = self.w.engine.grants[gi].entry(position).map(|e| e.session) else { return };
-        let s = &self.w.engine.sessions[si];
+        // It may be settled long since, and its session forgotten.
+        let Some(s) = self.w.engine.sessions.get(si) else { return };
         let is_head = s.head.is_some_and(|h| self.w.engine.nodes[h].message.position.value == position);
         if s.step == super::super::state::Step::Aside && is_head {
             self.m.resolved(grant, position);

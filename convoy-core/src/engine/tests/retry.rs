@@ -139,6 +139,42 @@ fn the_copy_is_confirmed_before_the_source_is_settled_and_the_session_waits_for_
 }
 
 #[test]
+fn a_copy_waits_until_what_was_done_before_it_is_settled() {
+    let mut w = with(attempts(1, Exhausted::DeadLetter), Limits::lanes());
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("a", 1), ("b", 2)]);
+    w.starts();
+    w.done("a@0");
+    w.starts();
+    w.fail("a@1");
+    assert_eq!(w.commands(), ["settle 1 1/3"], "were a@0 handed out again and set aside, its copy would lie behind");
+    w.answer(Answer::NotApplied);
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(250 * MS);
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 1/3", "aside 1 a@1 attempts-exhausted x1"]);
+    assert_eq!(w.starts(), NOTHING);
+    w.copied(lane, 1, Answer::Ok);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.totals().dead_lettered, 1);
+}
+
+#[test]
+fn a_place_that_is_given_back_makes_no_copy_of_what_waits_for_one() {
+    let mut w = with(attempts(1, Exhausted::DeadLetter), Limits::lanes());
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("a", 1)]);
+    w.starts();
+    w.done("a@0");
+    w.starts();
+    w.fail("a@1");
+    w.event(Event::Revoking { grant: lane, until: w.now + 10 * SEC });
+    w.commands();
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["release 1"], "it is handled again elsewhere");
+}
+
+#[test]
 fn a_settlement_of_a_dead_letter_whose_answer_is_lost_keeps_the_session_waiting() {
     let mut w = with(attempts(1, Exhausted::DeadLetter), Limits::lanes());
     let lane = w.lane(0);

@@ -246,15 +246,21 @@ fn open_sessions_are_listed_with_their_first_open_message() {
 fn a_list_of_open_sessions_that_is_too_long_covers_less() {
     let mut w = open(2);
     let lane = w.lane(0);
-    w.deliver_all(lane, &[("a", 0), ("b", 1), ("a", 2), ("c", 3), ("d", 4)]);
+    w.deliver_all(lane, &[("a", 0), ("x", 1), ("b", 2), ("a", 3), ("c", 4), ("d", 5)]);
     w.starts();
-    w.done("d@4");
+    w.done("x@1");
+    w.done("d@5");
     w.advance(250 * MS);
-    assert_eq!(w.commands(), ["settle 1 0/3 open a@0 b@1"], "the end is the first position that is not covered");
+    assert_eq!(w.commands(), ["settle 1 0/4 open a@0 b@2"], "the end is the first position that is not covered");
     w.answer(Answer::Ok);
-    w.done("b@1");
+    w.advance(SEC);
+    assert_eq!(w.commands(), NOTHING, "there is no room to speak of d@5");
+    assert!(w.engine.oldest_untold(w.now).is_some(), "which is not settled");
+    w.done("b@2");
     w.advance(250 * MS);
-    assert_eq!(w.commands(), ["settle 1 0/5 open a@0 c@3"]);
+    assert_eq!(w.commands(), ["settle 1 0/6 open a@0 c@4"]);
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.oldest_untold(w.now), None);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The driver, on a broker that does what a test tells it, mostly under paused time.
 
+mod pieces;
 mod processing;
 mod pulling;
 mod script;
