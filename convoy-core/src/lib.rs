@@ -3,8 +3,7 @@
 //! Programs use the facade, `convoy`, which re-exports this crate. Backends implement [`backend`]; what decides is [`engine`], which knows no
 //! clock, no I/O and no runtime.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
-#![warn(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod backend;
 #[cfg(feature = "runtime")]
