@@ -283,7 +283,7 @@ fn run(steps: Vec<Step>, max_run: usize) {
                 let content = Content::new("x".repeat(size));
                 let sent = pipeline.enqueue(now, session(s), content, deadline);
                 let expected = model.send(s, size, deadline);
-                assert_eq!(sent.as_ref().map(|_| ()).map_err(SendError::kind), expected.map_err(|k| k));
+                assert_eq!(sent.as_ref().map(|_| ()).map_err(SendError::kind), expected);
                 if let Ok(send) = sent {
                     numbers.insert(send, model.numbers);
                 }
