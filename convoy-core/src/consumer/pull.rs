@@ -1,7 +1,6 @@
 //! The pull side: sessions accepted one by one, each with a loop of the caller's own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,7 +50,7 @@ impl Consumer {
     /// Cancel safe: a session won meanwhile is left to the next caller, or given back.
     pub async fn accept_next(&self, limit: Duration) -> Result<Option<Session>> {
         let until = now() + limit;
-        let _waiting = Waiting::new(&self.driver);
+        let _waits = self.driver.wait_for(None);
         loop {
             let ready = self.driver.pull.ready.notified();
             self.check_open()?;
@@ -81,41 +80,44 @@ impl Consumer {
         let id = id.into_session_id()?;
         let until = now() + limit;
         let place = self.driver.source.place(&id);
-        let mut asked = None;
-        loop {
+        let waits = self.driver.wait_for(Some(&id));
+        let mut asked = false;
+        let session = loop {
             let changed = self.driver.pull.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             self.check_open()?;
             match self.claim_named(&place, &id) {
-                Ok(session) => return Ok(session),
+                Ok(session) => break session,
                 Err(NotClaimed::NotHeld) if matches!(place, Place::Session(_)) => {
-                    if asked.is_none() {
-                        asked = Some(Asked { driver: &self.driver, place: &place });
+                    if !std::mem::replace(&mut asked, true) {
                         let command = Command::AcceptNamed { session: id.clone(), until };
                         self.driver.source.submit(&mut vec![command]);
                     }
                 }
                 Err(NotClaimed::NotHeld) => return Err(accept_error(ErrorKind::NotOwner, &id)),
                 Err(NotClaimed::LaneBlocked) => return Err(accept_error(ErrorKind::LaneBlocked, &id)),
-                Err(NotClaimed::NotYet | NotClaimed::Taken) => {}
+                // It is here: should it go again, it is asked for anew.
+                Err(NotClaimed::NotYet | NotClaimed::Taken) => asked = false,
             }
             if let Some(error) = self.driver.pull.take_denied(&id) {
                 return Err(error);
             }
             if now() >= until {
-                let kind = if asked.is_some() { ErrorKind::Timeout } else { ErrorKind::NotOwner };
+                let kind = if asked { ErrorKind::Timeout } else { ErrorKind::NotOwner };
                 return Err(accept_error(kind, &id).with_outcome(Outcome::NotApplied));
             }
             let _ = tokio::time::timeout_at(instant(until), changed).await;
-        }
+        };
+        drop(waits);
+        Ok(session)
     }
 
     fn check_open(&self) -> Result<()> {
         if let Some(error) = self.driver.take_failure() {
             return Err(error);
         }
-        if self.driver.is_closed() || self.driver.is_leaving() {
+        if self.driver.has_failed() || self.driver.is_closed() || self.driver.is_leaving() {
             return Err(Error::new(ErrorKind::Closed, "accept"));
         }
         Ok(())
@@ -198,20 +200,7 @@ impl Session {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn lost(&self) {
-        loop {
-            let changed = self.driver.pull.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if !self.is_held() || self.driver.is_closed() {
-                return;
-            }
-            let soon = tokio::time::sleep(Duration::from_millis(50));
-            tokio::select! {
-                () = changed => {}
-                // A loss by the local clock comes from no event of the broker.
-                () = soon => {}
-            }
-        }
+        self.cell.gone.cancelled().await;
     }
 
     /// The next message of the session; `None` when none came within `limit`, or none can come because its lane's buffer is full of other sessions.
@@ -362,48 +351,4 @@ impl Drop for Session {
 
 fn accept_error(kind: ErrorKind, id: &SessionId) -> Error {
     Error::new(kind, "accept").with("session", id)
-}
-
-/// A loop waits for the next free session; the broker is asked for as many as there are loops.
-struct Waiting<'a>(&'a Driver);
-
-impl<'a> Waiting<'a> {
-    fn new(driver: &'a Driver) -> Self {
-        if let Some(waiting) = &driver.pull.waiting {
-            waiting.fetch_add(1, Ordering::SeqCst);
-            driver.held_changed();
-        }
-        Self(driver)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let Some(waiting) = &self.0.pull.waiting else { return };
-        if waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
-            for shard in &self.0.shards {
-                shard.with(self.0, |core, now| core.engine.release_unclaimed(now));
-            }
-        } else {
-            // What woke this loop may be meant for another.
-            self.0.pull.ready.notify_one();
-        }
-        self.0.held_changed();
-    }
-}
-
-/// A request for a named session is out; when nobody waits for it any more it is not kept.
-struct Asked<'a> {
-    driver: &'a Driver,
-    place: &'a Place,
-}
-
-impl Drop for Asked<'_> {
-    fn drop(&mut self) {
-        let index = self.place.stable_hash() as usize % self.driver.shards.len();
-        let nobody_waits = self.driver.pull.waiting.as_ref().is_none_or(|w| w.load(Ordering::SeqCst) == 0);
-        if nobody_waits {
-            self.driver.shards[index].with(self.driver, |core, now| core.engine.release_unclaimed(now));
-        }
-    }
 }

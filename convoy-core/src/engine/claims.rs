@@ -185,12 +185,13 @@ impl Engine {
         self.after_work(now, gi, grant);
     }
 
-    /// Gives back what nobody claimed, on a broker that locks sessions, when nobody waits for a session any more.
-    pub fn release_unclaimed(&mut self, now: Moment) {
-        if self.limits.shape == Shape::Lanes {
-            return;
-        }
-        let is_free = |g: &GrantState| g.claims == 0 && g.running == 0 && g.is_told();
+    /// Gives back what nobody claimed, on a broker that locks sessions, when nobody waits for the next session any more; but for those that somebody waits for by
+    /// name, as `is_awaited` says.
+    pub fn release_unclaimed(&mut self, now: Moment, is_awaited: impl Fn(&SessionId) -> bool) {
+        let is_free = |g: &GrantState| match &g.place {
+            Place::Session(id) => g.claims == 0 && g.running == 0 && g.is_told() && !is_awaited(id),
+            Place::Lane(_) => false,
+        };
         let free: Vec<usize> = self.grants.iter().filter(|(_, g)| is_free(g)).map(|(gi, _)| gi).collect();
         for gi in free {
             self.release(now, gi);

@@ -1,7 +1,7 @@
 //! What runs one consumer: its shards, the task that takes the broker's events, and one that keeps each shard's time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -38,6 +38,7 @@ pub(crate) struct Driver {
     pub(super) grace: Duration,
     undecodable: Then,
     failure: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
     /// Somebody must look at the failure.
     failed: Notify,
     /// Something changed that a drain waits for.
@@ -54,16 +55,30 @@ pub(crate) struct Pull {
     pub(crate) ready: Notify,
     /// Something happened that a wait for a named session may be over for.
     pub(crate) changed: Notify,
-    /// Loops that wait for the next free session; `None` in a processor.
-    pub(crate) waiting: Option<AtomicUsize>,
+    /// Who waits; `None` in a processor.
+    waiting: Option<Mutex<Waiting>>,
     denied: Mutex<Vec<(SessionId, Error)>>,
+}
+
+/// Pull loops that wait for a session.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// For the next free one.
+    next: usize,
+    /// For one by its name.
+    named: Vec<SessionId>,
 }
 
 impl Pull {
     pub(super) fn deny(&self, session: SessionId, error: Error) {
-        if self.waiting.is_some() {
+        if self.is_pulled() {
             self.denied.lock().push((session, error));
         }
+    }
+
+    /// Whether this is a consumer to pull from.
+    fn is_pulled(&self) -> bool {
+        self.waiting.is_some()
     }
 
     pub(crate) fn take_denied(&self, session: &SessionId) -> Option<Error> {
@@ -102,7 +117,7 @@ impl Driver {
             None => Then::Retry,
         };
         let engine = |_| Shard::new(Engine::new(config.clone(), limits.clone()));
-        let waiting = setup.concurrency.is_none().then(AtomicUsize::default);
+        let waiting = setup.concurrency.is_none().then(Mutex::default);
         Arc::new(Self {
             demand: Demand::new(&limits),
             shards: (0..shards).map(engine).collect(),
@@ -116,6 +131,7 @@ impl Driver {
             grace,
             undecodable,
             failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
             failed: Notify::new(),
             changed: Notify::new(),
             leaving: AtomicBool::new(false),
@@ -134,6 +150,7 @@ impl Driver {
 
     /// Takes the broker's events to their shards, oldest first. It never waits for a handler.
     async fn pump(self: Arc<Self>) {
+        let _fails = FailsOnPanic(&self);
         let mut events = Vec::new();
         let mut parts: Vec<Vec<Event>> = self.shards.iter().map(|_| Vec::new()).collect();
         loop {
@@ -142,6 +159,7 @@ impl Driver {
                 () = self.closed.cancelled() => return,
                 result = self.source.next(&mut events) => result,
             };
+            let won = self.pull.is_pulled() && events.iter().any(|e| matches!(e, Event::Granted { .. }));
             for event in events.drain(..) {
                 let shard = event.grant().map_or(0, |g| g.shard() as usize % parts.len());
                 parts[shard].push(event);
@@ -152,6 +170,9 @@ impl Driver {
                         core.engine.handle(now, Input::Event(event));
                     }
                 });
+            }
+            if won {
+                self.release_unclaimed();
             }
             self.changed.notify_waiters();
             self.pull.changed.notify_waiters();
@@ -176,13 +197,42 @@ impl Driver {
     pub(crate) fn held_changed(&self) {
         self.changed.notify_waiters();
         let appetite = match &self.pull.waiting {
-            Some(waiting) => Appetite::Waiting(waiting.load(Ordering::SeqCst)),
+            Some(waiting) => Appetite::Waiting(waiting.lock().next),
             None => Appetite::UpTo(self.permits.most()),
         };
         self.demand.update(appetite, |tell| match tell {
             Tell::Wanted(wanted) => self.source.submit(&mut vec![Command::Accept { wanted }]),
             Tell::Pressure(on) => self.shards.iter().for_each(|shard| shard.tell_pressure(self, on)),
         });
+    }
+
+    /// A pull loop waits for a session, the next free one or a named one, until what is given back is dropped.
+    pub(crate) fn wait_for<'a>(&'a self, session: Option<&'a SessionId>) -> WaitsFor<'a> {
+        if let Some(waiting) = &self.pull.waiting {
+            let mut waiting = waiting.lock();
+            match session {
+                Some(session) => waiting.named.push(session.clone()),
+                None => waiting.next += 1,
+            }
+            drop(waiting);
+            self.held_changed();
+        }
+        WaitsFor { driver: self, session }
+    }
+
+    /// On a broker that locks sessions, gives back what was won for loops that wait no more.
+    fn release_unclaimed(&self) {
+        let Some(waiting) = &self.pull.waiting else { return };
+        let named = {
+            let waiting = waiting.lock();
+            if waiting.next > 0 {
+                return;
+            }
+            waiting.named.clone()
+        };
+        for shard in &self.shards {
+            shard.with(self, |core, now| core.engine.release_unclaimed(now, |id| named.contains(id)));
+        }
     }
 
     /// A message says that the consumer must stop.
@@ -197,6 +247,7 @@ impl Driver {
     }
 
     fn fail(&self, error: Error) {
+        self.has_failed.store(true, Ordering::SeqCst);
         self.failure.lock().get_or_insert(error);
         self.failed.notify_waiters();
         self.failed.notify_one();
@@ -209,7 +260,7 @@ impl Driver {
     /// Waits until something failed that ends the consumer.
     pub(crate) async fn failed(&self) {
         let failed = self.failed.notified();
-        if self.failure.lock().is_some() || self.closed.is_cancelled() {
+        if self.has_failed.load(Ordering::SeqCst) || self.closed.is_cancelled() {
             return;
         }
         tokio::select! {
@@ -294,6 +345,11 @@ impl Driver {
         self.shards.iter().filter_map(stuck).min_by_key(|(_, since, _)| *since)
     }
 
+    /// Whether something failed that ended it, now or before.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
     }
@@ -304,6 +360,42 @@ impl Driver {
 
     pub(crate) fn held(&self) -> usize {
         self.demand.held()
+    }
+}
+
+/// A pull loop that waits.
+pub(crate) struct WaitsFor<'a> {
+    driver: &'a Driver,
+    session: Option<&'a SessionId>,
+}
+
+impl Drop for WaitsFor<'_> {
+    fn drop(&mut self) {
+        let Some(waiting) = &self.driver.pull.waiting else { return };
+        let mut waiting = waiting.lock();
+        match self.session {
+            Some(session) => {
+                let at = waiting.named.iter().position(|id| id == session);
+                at.map(|at| waiting.named.swap_remove(at));
+            }
+            None => waiting.next = waiting.next.saturating_sub(1),
+        }
+        drop(waiting);
+        self.driver.release_unclaimed();
+        // What woke this loop may be meant for another.
+        self.driver.pull.ready.notify_one();
+        self.driver.held_changed();
+    }
+}
+
+/// A backend that panics ends the consumer with an error, and does not leave it waiting.
+struct FailsOnPanic<'a>(&'a Driver);
+
+impl Drop for FailsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::new(ErrorKind::Unknown, "consume").because("the backend or an observer panicked"));
+        }
     }
 }
 

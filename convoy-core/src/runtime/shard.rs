@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::driver::Driver;
 use super::now;
@@ -51,6 +52,8 @@ struct Running {
 #[derive(Debug, Default)]
 pub(crate) struct ClaimCell {
     pub(crate) wake: Notify,
+    /// Cancelled when the right is gone.
+    pub(crate) gone: CancellationToken,
     state: Mutex<ClaimState>,
 }
 
@@ -71,6 +74,7 @@ impl ClaimCell {
 
     pub(super) fn end(&self, why: Loss) {
         self.state.lock().lost = Some(why);
+        self.gone.cancel();
         self.wake.notify_one();
     }
 }
@@ -223,7 +227,12 @@ impl Core {
     fn observe(&mut self, driver: &Driver, now: Moment) {
         for note in self.engine.notes().drain(..) {
             for observer in &driver.observers {
-                observer.on(&Observed::new(now, &driver.channel, &driver.group, &note));
+                let observed = Observed::new(now, &driver.channel, &driver.group, &note);
+                // An observer only watches: what it panics over stops nobody.
+                let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observer.on(&observed)));
+                if seen.is_err() {
+                    tracing::error!(channel = driver.channel, group = driver.group, "an observer panicked");
+                }
             }
         }
     }

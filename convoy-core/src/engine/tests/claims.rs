@@ -341,7 +341,7 @@ fn a_claimed_session_is_not_idle() {
     w.input(Input::Pressure(true));
     w.advance(10 * SEC);
     assert_eq!((w.commands(), w.next(a)), (vec![], "wait".to_owned()));
-    w.engine.release_unclaimed(w.now);
+    w.engine.release_unclaimed(w.now, |_| false);
     w.collect();
     assert_eq!(w.engine.counts().grants, 1);
     w.unclaim(a);
@@ -360,17 +360,17 @@ fn what_nobody_claimed_is_given_back() {
     assert_eq!(w.start().unwrap(), "d@0");
     w.done("d@0");
     w.commands.clear();
-    w.engine.release_unclaimed(w.now);
+    w.engine.release_unclaimed(w.now, |_| false);
     w.collect();
     assert_eq!(w.commands(), ["release 3"], "not what is claimed, runs or is not settled");
     w.answer_all();
-    w.engine.release_unclaimed(w.now);
+    w.engine.release_unclaimed(w.now, |_| false);
     w.collect();
     assert_eq!(w.commands(), ["release 4"]);
     w.unclaim(claim);
     let mut w = World::lanes();
     w.lane(0);
-    w.engine.release_unclaimed(w.now);
+    w.engine.release_unclaimed(w.now, |_| false);
     w.collect();
     assert_eq!(w.commands(), NOTHING, "lanes are not asked for");
 }

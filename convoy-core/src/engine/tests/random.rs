@@ -302,7 +302,7 @@ impl Walk {
                 }
             }
             5 => {
-                self.w.engine.release_unclaimed(now);
+                self.w.engine.release_unclaimed(now, |_| false);
                 self.w.collect();
             }
             6 => self.w.engine.shrink(),
