@@ -43,8 +43,9 @@ pub use observe::TracingObserver;
 pub use observe::{Observed, Observer};
 pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
 pub use position::{Fence, Position};
+pub use producer::{HaltedMessage, HaltedSession, Receipt, Resume, SendError};
 #[cfg(feature = "runtime")]
-pub use producer::{Producer, ProducerOptions};
+pub use producer::{Producer, ProducerOptions, SendAllError, Sending, SendingAll};
 #[cfg(feature = "runtime")]
 pub use runtime::shutdown_signal;
 pub use session::{IntoSessionId, SessionId};

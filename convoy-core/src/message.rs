@@ -290,6 +290,11 @@ impl Content {
         self.sent_at = sent_at;
     }
 
+    /// Sets when it was sent, by the sender's wall clock.
+    pub fn set_sent_at(&mut self, at: SystemTime) {
+        self.sent_at = Some(at);
+    }
+
     /// Sets which of its producer's messages this is.
     pub fn set_stamp(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);

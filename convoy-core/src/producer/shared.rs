@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
@@ -224,7 +225,8 @@ impl Shared {
 }
 
 impl State {
-    fn send(&mut self, now: Moment, by: Moment, session: SessionId, content: Content, over: bool) -> Sending {
+    fn send(&mut self, now: Moment, by: Moment, session: SessionId, mut content: Content, over: bool) -> Sending {
+        content.set_sent_at(SystemTime::now());
         let watched = self.watch.as_ref().map(|_| session.clone());
         let sent = match over {
             true => self.pipeline.enqueue_over(now, session, content, by),

@@ -106,6 +106,8 @@ impl State {
             SendFault::Full => Err(error::full(&self.name, self.messages, self.bytes)),
             SendFault::Delay(time) => {
                 let sent = self.send(run, now);
+                // Its sender may stop waiting for this answer.
+                self.fates.insert(key, if sent.outcome.is_ok() { Fate::Landed } else { Fate::Never });
                 self.timers.add(now + time, Timer::Report { outcomes: Arc::clone(from), sent });
                 self.arm(now + time);
                 self.effects.nudge = Some(Arc::clone(from));
