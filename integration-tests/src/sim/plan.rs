@@ -223,8 +223,13 @@ impl Plan {
         }
     }
 
-    /// Whether nothing delays the answer to a settlement beyond the links' own delay.
+    /// Whether nothing delays the answer to a settlement beyond the links' own delay, and a settlement has room for everything.
     pub(crate) fn answers_in_time(&self) -> bool {
+        if let SettleStyle::Open { most } = self.limits.settle
+            && most < u32::from(self.sessions) + u32::from(self.malformed)
+        {
+            return false;
+        }
         let slow = [
             Kind::Freeze,
             Kind::FreezeLong,

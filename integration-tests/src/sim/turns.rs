@@ -41,10 +41,9 @@ impl Turns {
                 let Some(at) = Process::slot_of(session_key(session)) else { return };
                 self.depth[at] = self.depth[at].saturating_sub(1);
                 self.since[at] = 0;
-                if *how == How::Completed {
-                    self.runs[at] = false;
-                    self.ready(at);
-                }
+                // Behind a dead letter it waits until that is settled: for how long is not seen from here.
+                self.runs[at] = *how != How::Completed;
+                self.ready(at);
             }
             Note::Lost { .. } => {
                 self.depth = [0; SESSIONS];

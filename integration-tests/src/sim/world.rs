@@ -462,6 +462,18 @@ impl World {
             let (session, message) = (entry.key(position), entry.message);
             env.judge.push(env.now, 0, What::Stored { session, message, store: Store::Dead });
         }
+        for (at, entry) in env.log.entries.iter().enumerate().filter(|(_, entry)| !entry.settled) {
+            tell!(env, "left: {} of session {} in place {}", at + 1, entry.session, entry.place);
+        }
+        if !finished {
+            for (place, spot) in self.broker.spots.iter().enumerate() {
+                tell!(env, "place {place}: holder {:?}, committed {:?}", spot.holder, spot.committed);
+            }
+            for process in &self.processes {
+                let counts = process.engine.as_ref().map(convoy_core::engine::Engine::counts);
+                tell!(env, "p{}: {counts:?}, connection {:?}", process.incarnation, process.conn);
+            }
+        }
         // What is not settled at the broker is left hanging; what is settled there and was not handled is lost.
         env.judge.checker.options_mut().settled_by_end = env.log.unsettled == 0;
         let verdict = env.judge.checker.finish();

@@ -13,8 +13,12 @@ impl Broker {
         let (process, incarnation) = (c.process, c.incarnation);
         let member = &mut self.members[process as usize];
         if member.joined && member.incarnation == incarnation {
-            member.conn = conn;
-            return self.back(env, process, conn);
+            // What is late on an older connection changes nothing.
+            if conn > member.conn {
+                member.conn = conn;
+                self.back(env, process, conn);
+            }
+            return;
         }
         if member.joined {
             // A new incarnation of a process whose old one the broker still counts: two members for a while.
