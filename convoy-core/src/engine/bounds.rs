@@ -46,13 +46,19 @@ impl Engine {
             return self.read_all(false);
         }
         let g = &self.grants[gi];
-        let met = bounds.lane.is_met(g.messages, g.bytes) || g.full_sessions > 0;
-        let room = bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0;
-        if g.reading && (met || self.full) {
-            self.read(gi, false);
-        } else if !g.reading && room && !self.full && !self.bug(Bug::ReadingStaysOff) {
+        if g.reading {
+            if self.full || g.full_sessions > 0 || bounds.lane.is_met(g.messages, g.bytes) {
+                self.read(gi, false);
+            }
+        } else if self.may_read(gi) && !self.bug(Bug::ReadingStaysOff) {
             self.read(gi, true);
         }
+    }
+
+    /// Whether a place that is not read has room again.
+    fn may_read(&self, gi: usize) -> bool {
+        let g = &self.grants[gi];
+        !self.full && g.full_sessions == 0 && self.config.bounds.lane.has_room(g.messages, g.bytes)
     }
 
     /// Goes on reading when the whole has room again.
@@ -64,17 +70,12 @@ impl Engine {
     }
 
     fn read_all(&mut self, on: bool) {
-        let bounds = self.config.bounds;
-        let mut at = 0;
-        while at < self.grants.capacity() {
-            if let Some(g) = self.grants.get(at)
-                && g.reading != on
-                && (!on || (bounds.lane.has_room(g.messages, g.bytes) && g.full_sessions == 0))
-                && !(on && self.bug(Bug::ReadingStaysOff))
+        for at in 0..self.grants.capacity() {
+            if self.grants.get(at).is_some_and(|g| g.reading != on)
+                && (!on || (self.may_read(at) && !self.bug(Bug::ReadingStaysOff)))
             {
                 self.read(at, on);
             }
-            at += 1;
         }
     }
 

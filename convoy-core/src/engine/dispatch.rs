@@ -1,6 +1,6 @@
 //! Which session's message starts: deliveries into session queues, the gate of a session, the turn among sessions.
 
-use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use super::input::{CancelWhy, End, How, Note, Notice, RunId, Start};
 use super::state::{Entry, Links, Node, RunState, SessionState, Stage, Step};
@@ -45,7 +45,7 @@ impl Engine {
             grant,
             session: message.session.clone(),
             position: message.position,
-            content: std::sync::Arc::clone(&message.content),
+            content: Arc::clone(&message.content),
         });
         if self.config_drops(gi) {
             self.grants[gi].ring.push_back(Entry { position, session: si, stage: Stage::Done });
@@ -55,16 +55,19 @@ impl Engine {
         }
         let g = &mut self.grants[gi];
         g.ring.push_back(Entry { position, session: si, stage: Stage::Open });
-        let node = self.nodes.insert(Node { message, size, next: None });
+        let node = self.nodes.insert(Node::new(message, size));
         let s = &mut self.sessions[si];
         s.entries += 1;
-        match s.tail.replace(node) {
+        let before = s.tail.replace(node);
+        match before {
             Some(tail) => self.nodes[tail].next = Some(node),
             None => s.head = Some(node),
         }
         self.count_in(gi, si, size);
         self.bound_reading(gi);
-        self.activate(si);
+        if before.is_none() {
+            self.activate(si);
+        }
     }
 
     fn config_drops(&self, gi: usize) -> bool {
@@ -91,7 +94,7 @@ impl Engine {
     }
 
     pub(super) fn find_session(&self, shard: u32, id: &SessionId) -> Option<usize> {
-        let hash = self.hasher.hash_one((shard, id));
+        let hash = SessionState::hash_of(&self.hasher, shard, id);
         let is_it = |si: &usize| {
             let s = &self.sessions[*si];
             s.shard == shard && s.id == *id
@@ -189,7 +192,7 @@ impl Engine {
             self.check_grant(now, gi);
             return None;
         }
-        if let Some(defect) = self.nodes[head].message.defect
+        if let Some(defect) = self.nodes[head].defect
             && !self.passes_defect(now, si, defect)
         {
             return None;
@@ -198,53 +201,45 @@ impl Engine {
         let s = &mut self.sessions[si];
         s.step = Step::Running;
         let attempt = s.failures.saturating_add(1);
-        let node = &self.nodes[head];
+        let message = self.nodes[head].message(&self.sessions[si].id);
         let g = &mut self.grants[gi];
         g.running += 1;
-        let run = RunState {
+        let (grant, deadline) = (g.grant, g.deadline.unwrap_or_default());
+        let lease = Arc::clone(&g.cell);
+        let index = self.runs.insert(RunState {
             serial,
             session: si,
-            grant: g.grant,
+            grant,
             grant_index: gi,
-            position: node.message.position,
+            position: message.position,
             attempt,
             started: now,
             cancelled: None,
             timer: None,
             links: Links::default(),
-        };
-        let start = Start {
-            run: RunId { index: 0, serial },
-            grant: g.grant,
-            message: node.message.clone(),
-            attempt,
-            lease: std::sync::Arc::clone(&g.cell),
-            checked_at: now,
-        };
-        let deadline = g.deadline.unwrap_or_default();
-        let index = self.runs.insert(run);
+        });
         self.sessions[si].run = Some(index);
         if self.config.handler_timeout.is_some() {
             self.by_age.push(&mut self.runs, index);
         }
         self.note(|_| Note::Started {
-            grant: start.grant,
-            session: start.message.session.clone(),
-            position: start.message.position,
-            content: std::sync::Arc::clone(&start.message.content),
+            grant,
+            session: message.session.clone(),
+            position: message.position,
+            content: Arc::clone(&message.content),
             attempt,
             checked_at: now,
             deadline,
         });
         self.bugs_at_start(now, si, gi);
-        Some(Start { run: RunId { index, serial }, ..start })
+        Some(Start { run: RunId { index, serial }, grant, message, attempt, lease, checked_at: now })
     }
 
     fn bugs_at_start(&mut self, now: Moment, si: usize, gi: usize) {
         if self.bug(Bug::CompleteBeforeEnd) {
             self.request_note(gi, si, How::Completed, None);
             if let Some(head) = self.sessions[si].head {
-                self.resolve(now, gi, self.nodes[head].message.position.value);
+                self.resolve(now, gi, self.nodes[head].position.value);
             }
         }
         if self.bug(Bug::TwoHandlers)
@@ -359,7 +354,7 @@ impl Engine {
             && let Some(tail) = self.sessions[si].tail
             && self.sessions[si].head != Some(tail)
         {
-            self.resolve(now, gi, self.nodes[tail].message.position.value);
+            self.resolve(now, gi, self.nodes[tail].position.value);
         }
         self.totals.completed += 1;
         self.resolve_head(now, si, How::Completed, None);
@@ -394,7 +389,7 @@ impl Engine {
         let note = Note::SettleRequested {
             grant: self.grants[gi].grant,
             session: self.sessions[si].id.clone(),
-            position: self.nodes[head].message.position,
+            position: self.nodes[head].position,
             how,
             reason,
         };
@@ -411,7 +406,7 @@ impl Engine {
         }
         s.failures = 0;
         self.count_out(gi, si, node.size);
-        Some(node.message.position.value)
+        Some(node.position.value)
     }
 
     /// Forgets a session of which nothing is left.
@@ -433,7 +428,7 @@ impl Engine {
         }
         let s = &self.sessions[si];
         if let Some(head) = s.head {
-            let position = self.nodes[head].message.position;
+            let position = self.nodes[head].position;
             self.notices.push(Notice::Stop { session: s.id.clone(), position, reason });
         }
     }

@@ -39,11 +39,12 @@ impl Engine {
         }
     }
 
-    /// Releases a place that is to be given back, once no handler of it runs and everything it did is settled.
+    /// Releases a place that is to be given back, once no handler of it runs and everything it did that can be told is settled.
     pub(super) fn consider_leaving(&mut self, now: Moment, gi: usize) {
         let g = &self.grants[gi];
         let Some(leaving) = g.leaving else { return };
-        let settled = g.is_told() || self.bug(Bug::DrainForgetsToSettle);
+        let done = g.in_flight == 0 && g.asides == 0 && (g.untold.is_empty() || g.no_room);
+        let settled = done || self.bug(Bug::DrainForgetsToSettle);
         if g.running == 0 && (settled || now >= leaving.until) {
             self.release(now, gi);
         }

@@ -57,6 +57,7 @@ impl Engine {
             untold_since: Moment::NEVER,
             told,
             ticket: 0,
+            no_room: false,
             passed: false,
             in_flight: 0,
             settle_after: Moment::ORIGIN,

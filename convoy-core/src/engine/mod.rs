@@ -232,16 +232,19 @@ impl Engine {
     /// When [`Input::Tick`] is wanted next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let timeout = match self.config.handler_timeout {
-            Some(timeout) => self.by_age.oldest().map(|oldest| self.runs[oldest].started + timeout),
-            None => None,
-        };
-        let drain = match self.mode {
-            Mode::Draining { until, over: false } => Some(until),
-            _ => None,
-        };
-        let next = [timeout, drain, self.idle_until(), self.timers.next()].into_iter().flatten().min();
-        next.filter(|at| *at < Moment::NEVER)
+        let mut next = self.timers.next().unwrap_or(Moment::NEVER);
+        if let Some(timeout) = self.config.handler_timeout
+            && let Some(oldest) = self.by_age.oldest()
+        {
+            next = next.min(self.runs[oldest].started + timeout);
+        }
+        if let Some(until) = self.idle_until() {
+            next = next.min(until);
+        }
+        if let Mode::Draining { until, over: false } = self.mode {
+            next = next.min(until);
+        }
+        (next < Moment::NEVER).then_some(next)
     }
 
     fn tick(&mut self, now: Moment) {
@@ -334,6 +337,7 @@ impl Engine {
         self.serial
     }
 
+    #[inline]
     fn note(&mut self, note: impl FnOnce(&Self) -> Note) {
         if self.config.observe {
             let note = note(self);

@@ -61,7 +61,7 @@ impl Engine {
         self.timers.set(&mut s.timer, now + wait, Timer::Session(si));
         self.note(|e| {
             let s = &e.sessions[si];
-            let head = s.head.map(|h| e.nodes[h].message.position).unwrap_or_default();
+            let head = s.head.map(|h| e.nodes[h].position).unwrap_or_default();
             let grant = s.grant.map_or(Grant::new(0, &crate::backend::Place::Lane(0)), |g| e.grants[g].grant);
             Note::Retrying { grant, session: s.id.clone(), position: head, attempt: s.failures, wait }
         });
@@ -105,11 +105,11 @@ impl Engine {
         s.step = Step::Aside;
         let g = &mut self.grants[gi];
         g.asides += 1;
-        let message = self.nodes[head].message.clone();
+        let message = self.nodes[head].message(&self.sessions[si].id);
         self.commands.push(Command::SetAside { grant: g.grant, message, reason });
         self.request_note(gi, si, How::DeadLettered, Some(code));
         if self.bug(Bug::SettledBeforeCopy) {
-            self.resolve(now, gi, self.nodes[head].message.position.value);
+            self.resolve(now, gi, self.nodes[head].position.value);
             self.grants[gi].urgent = true;
             self.consider_settling(now, gi);
         }
@@ -131,7 +131,7 @@ impl Engine {
         // A copy is made for a session's head, and at most one at a time; find it by its position.
         let Some(si) = self.grants[gi].entry(position).and_then(|e| e.open()) else { return };
         let Some(head) = self.sessions[si].head else { return };
-        let source = self.nodes[head].message.position;
+        let source = self.nodes[head].position;
         if source.value != position || self.sessions[si].step != Step::Aside {
             return;
         }

@@ -20,6 +20,7 @@ impl Engine {
             g.untold_since = now;
         }
         g.untold.push(position);
+        g.no_room = false;
     }
 
     pub(super) fn passed(&mut self, now: Moment, grant: Grant, below: u64) {
@@ -140,6 +141,7 @@ impl Engine {
             if told.is_empty() && !g.passed {
                 g.told = told;
                 g.settle_after = now + wait;
+                g.no_room = true;
                 return self.arm(now, gi);
             }
         } else {

@@ -1,7 +1,7 @@
 //! The engine's tables: grants with the ring of what was delivered under them, sessions with their queue, runs.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use slab::Slab;
 use super::input::CancelWhy;
 use super::timers::TimerId;
 use crate::backend::{Grant, LeaseCell, Place};
-use crate::message::Inbound;
+use crate::message::{Content, Defect, Inbound, Redelivered};
+use crate::position::Position;
 use crate::session::SessionId;
 use crate::time::Moment;
 
@@ -55,6 +56,8 @@ pub(super) struct GrantState {
     pub(super) told: Vec<u64>,
     /// Names that settlement.
     pub(super) ticket: u64,
+    /// Nothing of what is untold can be told while the open sessions before it stay open.
+    pub(super) no_room: bool,
     /// Positions were passed that the broker was not told of yet.
     pub(super) passed: bool,
     /// Settlements without an answer.
@@ -236,7 +239,14 @@ impl SessionState {
 
     /// The hash by which it is found.
     pub(super) fn hash(&self, hasher: &FixedState) -> u64 {
-        hasher.hash_one((self.shard, &self.id))
+        Self::hash_of(hasher, self.shard, &self.id)
+    }
+
+    pub(super) fn hash_of(hasher: &FixedState, shard: u32, id: &SessionId) -> u64 {
+        let mut hasher = hasher.build_hasher();
+        hasher.write_u64(u64::from(shard) << 1 | u64::from(id.is_lone()));
+        hasher.write(id.as_bytes());
+        hasher.finish()
     }
 
     /// Whether everything resolved in it is known to the broker.
@@ -248,9 +258,32 @@ impl SessionState {
 /// A buffered message, linked to the next of its session.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub(super) message: Inbound,
+    pub(super) position: Position,
+    pub(super) defect: Option<Defect>,
+    redelivered: Redelivered,
+    content: Arc<Content>,
+    /// As it came, until it is handed out for the first time: one counted reference less to make and to drop.
+    session: Option<SessionId>,
     pub(super) size: usize,
     pub(super) next: Option<usize>,
+}
+
+impl Node {
+    pub(super) fn new(message: Inbound, size: usize) -> Self {
+        let Inbound { position, session, redelivered, defect, content } = message;
+        Self { position, defect, redelivered, content, session: Some(session), size, next: None }
+    }
+
+    /// The message, for a handler or a store.
+    pub(super) fn message(&mut self, id: &SessionId) -> Inbound {
+        Inbound {
+            position: self.position,
+            session: self.session.take().unwrap_or_else(|| id.clone()),
+            redelivered: self.redelivered,
+            defect: self.defect,
+            content: Arc::clone(&self.content),
+        }
+    }
 }
 
 /// A running handler.
@@ -261,7 +294,7 @@ pub(super) struct RunState {
     pub(super) grant: Grant,
     /// The place of its grant in the table, as long as that is held.
     pub(super) grant_index: usize,
-    pub(super) position: crate::position::Position,
+    pub(super) position: Position,
     pub(super) attempt: u32,
     pub(super) started: Moment,
     pub(super) cancelled: Option<CancelWhy>,

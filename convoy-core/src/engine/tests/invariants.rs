@@ -39,9 +39,9 @@ impl Engine {
                 let n = &self.nodes[node];
                 let gi = s.grant.expect("what is queued belongs to a grant");
                 let g = &self.grants[gi];
-                let at = g.ring.binary_search_by_key(&n.message.position.value, |e| e.position);
+                let at = g.ring.binary_search_by_key(&n.position.value, |e| e.position);
                 let entry = &g.ring[at.expect("what is queued stands in the ring")];
-                assert_eq!((entry.position, entry.session), (n.message.position.value, si));
+                assert_eq!((entry.position, entry.session), (n.position.value, si));
                 assert_eq!(entry.stage, Stage::Open);
                 len += 1;
                 size += n.size;

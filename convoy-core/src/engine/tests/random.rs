@@ -316,10 +316,9 @@ impl Walk {
     /// A confirmed copy resolves its source, if it was asked for and not answered yet.
     fn copy_confirmed(&mut self, grant: Grant, position: u64) {
         let Some(gi) = self.w.engine.live(grant) else { return };
-        let Some(si) = self.w.engine.grants[gi].entry(position).map(|e| e.session) else { return };
-        // It may be settled long since, and its session forgotten.
-        let Some(s) = self.w.engine.sessions.get(si) else { return };
-        let is_head = s.head.is_some_and(|h| self.w.engine.nodes[h].message.position.value == position);
+        let Some(si) = self.w.engine.grants[gi].entry(position).and_then(|e| e.open()) else { return };
+        let s = &self.w.engine.sessions[si];
+        let is_head = s.head.is_some_and(|h| self.w.engine.nodes[h].position.value == position);
         if s.step == super::super::state::Step::Aside && is_head {
             self.m.resolved(grant, position);
         }

@@ -264,6 +264,25 @@ fn a_list_of_open_sessions_that_is_too_long_covers_less() {
 }
 
 #[test]
+fn what_there_is_no_room_for_does_not_hold_up_a_place_that_is_taken_back() {
+    let mut w = open(1);
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("b", 2), ("c", 3)]);
+    w.starts();
+    w.done("c@3");
+    w.event(Event::Revoking { grant: lane, until: w.now + 60 * SEC });
+    w.end("a@0", End::Returned);
+    assert_eq!(w.commands(), NOTHING);
+    w.done("b@1");
+    assert_eq!(w.commands(), NOTHING, "it is done just now, and may be told");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 0/2 open a@0"]);
+    w.answer(Answer::Ok);
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["release 1"], "a@0 and b@2 stay open: there is no room for c@3");
+}
+
+#[test]
 fn positions_that_were_passed_are_told_after_a_while() {
     let mut w = World::lanes();
     let lane = w.lane(0);
