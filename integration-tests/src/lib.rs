@@ -3,6 +3,7 @@
 
 pub mod checker;
 pub mod history;
+pub mod liars;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod watch;
