@@ -187,3 +187,29 @@ fn what_was_denied_is_told() {
     w.event(Event::Denied { session: id("a"), error });
     assert_eq!(w.notices(), ["denied a"]);
 }
+
+#[test]
+fn counts_and_totals_of_several_engines_add_up() {
+    let (mut w, mut other) = (World::lanes(), World::lanes());
+    for (w, lanes, messages) in [(&mut w, 2, 5), (&mut other, 3, 7)] {
+        for lane in 0..lanes {
+            let grant = w.lane(lane);
+            for position in 0..messages {
+                w.deliver(grant, &format!("s{position}"), position);
+            }
+            w.deliver(grant, "s0", 99);
+        }
+        w.start();
+    }
+    let mut sum = w.engine.counts();
+    sum += other.engine.counts();
+    let expected =
+        super::super::Counts { grants: 5, sessions: 31, ready: 29, running: 2, messages: 36, bytes: 36 * SIZE };
+    assert_eq!(sum, expected);
+
+    let totals =
+        |n| super::super::Totals { completed: n, failed: 2 * n, retried: 3 * n, dead_lettered: 4 * n, lost: 5 * n };
+    let mut sum = totals(3);
+    sum += totals(7);
+    assert_eq!(sum, totals(10));
+}

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::state::Stage;
 use super::*;
 use crate::backend::{Progress, SettleStyle};
 use crate::policy::{Bound, Bounds, Defective, Exhausted, Foreign};
@@ -49,10 +50,10 @@ impl Model {
         }
     }
 
-    /// What a settlement says must be so.
-    fn check(&self, style: SettleStyle, grant: Grant, progress: &Progress) {
-        let delivered = &self.delivered[&grant.epoch()];
-        for (position, (session, resolved)) in delivered {
+    /// What a settlement says must be so. Gives the positions that it speaks of.
+    fn check(&self, style: SettleStyle, grant: Grant, progress: &Progress) -> BTreeSet<u64> {
+        let mut spoken_of = BTreeSet::new();
+        for (position, (session, resolved)) in &self.delivered[&grant.epoch()] {
             let covered = match (&progress.above, style) {
                 (_, SettleStyle::Each) => *position + 1 == progress.watermark,
                 (Above::Nothing, SettleStyle::Open { .. }) => true,
@@ -63,6 +64,9 @@ impl Model {
                 (Above::Nothing, _) => *position < progress.watermark,
             };
             assert!(!covered || *resolved, "{session}@{position} is not resolved: {progress:?}");
+            if covered {
+                spoken_of.insert(*position);
+            }
         }
         assert!(progress.watermark <= progress.end || style != SettleStyle::Each);
         if let Above::Done(done) = &progress.above {
@@ -73,6 +77,7 @@ impl Model {
             let once: BTreeSet<_> = open.iter().map(|(session, _)| session).collect();
             assert_eq!(once.len(), open.len(), "a session is listed once");
         }
+        spoken_of
     }
 }
 
@@ -335,7 +340,16 @@ impl Walk {
         for command in std::mem::take(&mut self.w.commands) {
             match &command {
                 Command::Settle { grant, ticket, progress } => {
-                    self.m.check(self.style, *grant, progress);
+                    let spoken_of = self.m.check(self.style, *grant, progress);
+                    if let Some(gi) = self.w.engine.live(*grant) {
+                        let told = self.w.engine.grants[gi].ring.iter().filter(|e| e.stage == Stage::Told(ticket.0));
+                        for entry in told {
+                            assert!(
+                                spoken_of.contains(&entry.position),
+                                "{entry:?} would count as settled: {progress:?}"
+                            );
+                        }
+                    }
                     self.m.settles.push((*grant, *ticket));
                 }
                 Command::SetAside { grant, message, .. } => self.m.copies.push((*grant, message.position.value)),
