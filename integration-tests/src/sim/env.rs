@@ -208,10 +208,12 @@ impl Env {
             }
             Note::Lost { grant, why, .. } => {
                 self.tally.losses += u32::from(why != Loss::Released);
-                let until = self.rights[(grant.epoch() - 1) as usize].until;
+                let right = &self.rights[(grant.epoch() - 1) as usize];
+                // What a commit has no room for may never be settled.
+                let cannot = self.plan.has_no_room();
                 let cause = match why {
                     // Given back before it had to be: so everything is said to be finished.
-                    Loss::Released if now < until => Cause::Drained,
+                    Loss::Released if now < right.until && !cannot => Cause::Drained,
                     Loss::Released => Cause::DrainCut,
                     Loss::Expired => Cause::Expired,
                     Loss::Disconnected => Cause::Connection,

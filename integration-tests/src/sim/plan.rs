@@ -223,11 +223,15 @@ impl Plan {
         }
     }
 
+    /// Whether there may be more open sessions than a commit can list.
+    pub(crate) fn has_no_room(&self) -> bool {
+        let sessions = u32::from(self.sessions) + u32::from(self.malformed);
+        matches!(self.limits.settle, SettleStyle::Open { most } if most < sessions)
+    }
+
     /// Whether nothing delays the answer to a settlement beyond the links' own delay, and a settlement has room for everything.
     pub(crate) fn answers_in_time(&self) -> bool {
-        if let SettleStyle::Open { most } = self.limits.settle
-            && most < u32::from(self.sessions) + u32::from(self.malformed)
-        {
+        if self.has_no_room() {
             return false;
         }
         let slow = [

@@ -402,6 +402,15 @@ impl World {
         if process.incarnation != incarnation || !process.is_up() {
             return;
         }
+        if matches!(what, super::wire::Down::Kicked) {
+            // The answer to a heartbeat of one who was put out.
+            let member = self.broker.members[process.index as usize];
+            let again = member.joined && member.incarnation == incarnation;
+            if let (Some(conn), false) = (process.conn, again) {
+                self.env.send_down(conn, what);
+            }
+            return;
+        }
         if process.frozen {
             return self.env.queue.push(process.thaws_at + 1, ev);
         }

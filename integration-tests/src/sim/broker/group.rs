@@ -2,8 +2,9 @@
 
 use super::Broker;
 use crate::sim::env::{Env, tell};
-use crate::sim::plan::Personality;
+use crate::sim::plan::{MS, Personality};
 use crate::sim::queue::Ev;
+use crate::sim::wire::Down;
 
 impl Broker {
     /// Looks after a lane that was given: a member of a group by its own clock, a lease in memory by the lease's.
@@ -25,7 +26,8 @@ impl Broker {
         if !member.joined {
             return;
         }
-        let holds = env.rights.iter().any(|r| r.active && r.process == process);
+        let incarnation = member.incarnation;
+        let holds = env.rights.iter().any(|r| r.active && r.process == process && r.incarnation == incarnation);
         let member = &mut self.members[process as usize];
         if env.now >= member.expires {
             if holds {
@@ -40,9 +42,15 @@ impl Broker {
         }
     }
 
-    /// Puts a member out; it learns it with its next request.
+    /// Puts a member out; it learns it with its next request, or heartbeat.
     pub(super) fn expel(&mut self, env: &mut Env, process: u8) {
-        self.members[process as usize].joined = false;
+        let member = &mut self.members[process as usize];
+        member.joined = false;
+        if !member.leaving {
+            env.stash.push((process, member.incarnation, Down::Kicked));
+            let heartbeat = env.rng.range(100 * MS, 1000 * MS);
+            env.after(heartbeat, Ev::Stashed(env.stash.len() as u32 - 1));
+        }
         self.free_lanes(env, process);
         self.share(env);
     }
