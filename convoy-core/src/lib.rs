@@ -28,6 +28,7 @@ mod topology;
 
 #[cfg(feature = "runtime")]
 pub use broker::{Broker, DeadLetters};
+pub use bytes::Bytes;
 #[cfg(all(feature = "runtime", feature = "json"))]
 pub use consumer::Json;
 #[cfg(feature = "runtime")]

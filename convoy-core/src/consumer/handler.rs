@@ -28,7 +28,7 @@ use super::received::Received;
     note = "a handler takes one argument, `Received<T>`, and returns `Result<(), Failure>`: `async fn bill(order: Received<Json<Order>>) -> Result<(), Failure>`",
     note = "a closure names its argument's type: `|order: Received<Json<Order>>| async move {{ … }}`",
     note = "give it something to work with by `with_state(db, async |db, order: Received<Json<Order>>| {{ … }})`",
-    note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or lock guard over an `.await`"
+    note = "its future must be `Send`: hold no `Rc`, `RefCell` borrow or lock guard over an `.await`; `fn is_send(_: impl Send) {{}}` called with the future shows which"
 )]
 pub trait Handler<T>: Send + Sync + 'static {
     /// Handles one message. An error is tried again in place, unless it says otherwise; a panic is a failed attempt.
@@ -38,6 +38,8 @@ pub trait Handler<T>: Send + Sync + 'static {
     fn handle(&self, message: Received<T>) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
+// So that the notes above are shown, rather than which bound of this does not hold.
+#[diagnostic::do_not_recommend]
 impl<T, F, Fut> Handler<T> for F
 where
     F: Fn(Received<T>) -> Fut + Send + Sync + 'static,
