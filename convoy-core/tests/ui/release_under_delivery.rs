@@ -1,0 +1,21 @@
+//! A session is not given back under a delivery that is alive.
+//~ E0505
+use std::time::Duration;
+
+use convoy_core::{Failure, Session};
+
+const SOON: Duration = Duration::from_secs(1);
+
+async fn pull(mut session: Session) -> Result<(), Failure> {
+    let delivery = session.next::<String>(SOON).await?.expect("a message");
+    #[cfg(fixed)]
+    delivery.complete().await?;
+    session.release(SOON).await?;
+    #[cfg(not(fixed))]
+    delivery.complete().await?;
+    Ok(())
+}
+
+fn main() {
+    let _ = pull;
+}
