@@ -24,7 +24,7 @@ use self::sink::LyingSink;
 use self::source::{First, LyingSource};
 use self::store::LyingStore;
 
-/// What a backend lies about. Each but the last three is told once.
+/// What a backend lies about: one message, or all that it says of its first grant, or its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lie {
@@ -50,7 +50,7 @@ pub enum Lie {
     SkipsHandedOut,
     /// It gives a session to a second holder, and tells the first one nothing.
     TwoHolders,
-    /// It says that a lock lasts a thousand times longer than it does.
+    /// It says that its first lock lasts a thousand times longer than it does.
     OverstatesLock,
     /// It takes a settlement under a right that it has given to another, and only then says that the right is gone.
     TakesStaleSettlement,

@@ -61,7 +61,7 @@ impl LyingSource {
                 into.push(Event::Granted { grant, place, start, recovered, lease });
             }
             Event::Delivered { grant, message } => self.deliver(told, grant, message, into),
-            Event::Proved { grant, asked_at, valid_for } if self.lie == Lie::OverstatesLock => {
+            Event::Proved { grant, asked_at, valid_for } if self.lie == Lie::OverstatesLock && self.is_first(grant) => {
                 into.push(Event::Proved { grant, asked_at, valid_for: valid_for * 1000 });
             }
             Event::Proved { grant, .. } if self.lie == Lie::TwoHolders && !told.done && self.is_first(grant) => {
