@@ -6,4 +6,5 @@ pub mod history;
 pub mod liars;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod suite;
 pub mod watch;
