@@ -42,9 +42,12 @@ async fn lost_in_the_middle(act: Arc<Act>) -> Held {
     act.until("the handler runs", || log.count("start 1") == 1).await?;
     act.inject(Fault::Lose(id("s0")))?;
     act.until("all done", || log.count("done 3") == 1).await?;
-    let expected =
-        ["start 0", "done 0", "start 1", "told", "start 1", "done 1", "start 2", "done 2", "start 3", "done 3"];
-    same!(log.lines(), expected, "from the lost one on");
+    let lines = log.lines();
+    same!(lines[..4], ["start 0", "done 0", "start 1", "told"], "until the loss");
+    // What was handled and not yet settled may come again; where each message is settled by itself nothing does.
+    let repeats = act.shape() == Shape::Lanes && lines.get(4).is_some_and(|l| l == "start 0");
+    let from = if repeats { 6 } else { 4 };
+    same!(lines[from..], ["start 1", "done 1", "start 2", "done 2", "start 3", "done 3"], "from the lost one on");
     let report = processor.drain().await?;
     same!(report.last.failed, 0, "the loss is not charged");
     act.judge()
