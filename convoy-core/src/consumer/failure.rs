@@ -1,13 +1,14 @@
 //! How a handler says that it did not handle a message.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use crate::engine::Then;
 
 /// Why a message was not handled, and what is to follow.
 ///
-/// Any error converts into "try again", so `?` needs no annotation; the constructors say the rest. It is deliberately no
-/// [`std::error::Error`] itself.
+/// Any error converts into "try again", so `?` needs no annotation: those of the standard library, a `Box<dyn Error + Send + Sync>` and what
+/// converts into one, as `anyhow::Error` and plain text do. The constructors say the rest. It is deliberately no [`std::error::Error`] itself.
 ///
 /// ```
 /// use convoy_core::Failure;
@@ -17,6 +18,15 @@ use crate::engine::Then;
 ///     Ok(())
 /// }
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
+///
+/// fn look_up(item: &str) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+///     Err(format!("no {item} left"))?
+/// }
+/// fn order(item: &str) -> Result<(), Failure> {
+///     look_up(item)?;
+///     Err("that cannot be")?
+/// }
+/// assert_eq!(order("tea").unwrap_err().to_string(), "no tea left");
 /// ```
 #[derive(Debug)]
 pub struct Failure {
@@ -44,8 +54,9 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for Failure {
     fn from(error: E) -> Self {
+        let error = error.into();
         let mut detail = error.to_string();
         let mut cause = error.source();
         while let Some(e) = cause {

@@ -255,6 +255,8 @@ impl Session {
     }
 
     pub(super) async fn flush_by(&self, until: Moment) -> Result<()> {
+        // What answers a flush that was given up says nothing of what was completed since.
+        self.cell.take_flushed();
         if !self.with(|core, now, claim| core.engine.flush(now, claim)) {
             return Err(self.lost_error("flush").with_outcome(Outcome::Unknown));
         }

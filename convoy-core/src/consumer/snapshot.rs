@@ -45,7 +45,7 @@ pub struct Snapshot {
 pub struct Stuck {
     /// The session.
     pub session: SessionId,
-    /// Since when.
+    /// For how long it has been failing.
     pub since: Duration,
     /// How often its head failed.
     pub failures: u32,

@@ -71,7 +71,9 @@ struct Waiting {
 
 impl Pull {
     pub(super) fn deny(&self, session: SessionId, error: Error) {
-        if self.is_pulled() {
+        // An answer for nobody would be taken for the next one's, or kept for ever.
+        let Some(waiting) = &self.waiting else { return };
+        if waiting.lock().named.contains(&session) {
             self.denied.lock().push((session, error));
         }
     }
@@ -377,6 +379,9 @@ impl Drop for WaitsFor<'_> {
             Some(session) => {
                 let at = waiting.named.iter().position(|id| id == session);
                 at.map(|at| waiting.named.swap_remove(at));
+                if !waiting.named.contains(session) {
+                    self.driver.pull.denied.lock().retain(|(id, _)| id != session);
+                }
             }
             None => waiting.next = waiting.next.saturating_sub(1),
         }
