@@ -210,7 +210,7 @@ impl Checker {
         let again = entry.has(flag::DONE | flag::CUT) && !retry && !done_here && !entry.has(flag::SETTLED);
         entry.flags &= !(flag::DONE | flag::CUT);
         if given_again {
-            entry.flags &= !(flag::ASKED | flag::ASIDE | flag::DEAD);
+            entry.flags &= !(flag::ASKED | flag::ASIDE | flag::DEAD | flag::UNSURE);
             self.reopen(at, id);
         }
         if again {

@@ -31,6 +31,8 @@ pub(super) mod flag {
     pub(crate) const RAN: u16 = 1 << 11;
     /// The last run of it ended well: a start now repeats it, and is no retry.
     pub(crate) const DONE: u16 = 1 << 12;
+    /// A settlement that was asked for had no answer: a refusal of the next one does not say what became of it.
+    pub(crate) const UNSURE: u16 = 1 << 13;
 }
 
 #[derive(Clone, Debug)]

@@ -97,11 +97,12 @@ impl Checker {
                 self.source_settled(event, of, at, dead);
                 self.pop_settled(at);
             }
-            Answer::Refused if live.asked_in == serial => {
+            Answer::Refused if live.asked_in == serial && !live.has(flag::UNSURE) => {
                 live.flags &= !(flag::ASKED | flag::ASIDE | flag::DEAD);
                 self.reopen(at, entry);
             }
-            Answer::Refused | Answer::Unknown => {}
+            Answer::Unknown => live.flags |= flag::UNSURE,
+            Answer::Refused => {}
         }
     }
 

@@ -21,6 +21,19 @@ truths! {
         h.settle(A, m(2));
     } => |v| v.count(Reported::Duplicate) == 0;
 
+    a_refusal_does_not_say_what_became_of_an_unknown_one_before_it__not_skip, total: |h| {
+        h.send([m(1), m(2)]);
+        h.grant(A);
+        h.deliver(A, [m(1), m(2)]);
+        h.run(A, m(1));
+        h.ask(A, m(1), SettleKind::Complete);
+        h.answer(A, m(1), Answer::Unknown);
+        h.answer(A, m(1), Answer::Refused);
+        h.lose(A, Cause::Refused);
+        h.grant(B);
+        h.handle(B, [m(2)]);
+    } => |v| v.count(Reported::Duplicate) == 0;
+
     a_start_after_a_cancelled_run_is_no_duplicate__not_duplicate_excess, total: |h| {
         h.send([m(1)]);
         h.grant(A);
