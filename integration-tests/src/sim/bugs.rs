@@ -55,9 +55,12 @@ fn kebab(name: &str) -> String {
 #[must_use]
 pub fn hunt(only: Option<&str>, options: &Options) -> Vec<Hunt> {
     let wanted = known_bugs().into_iter().filter(|(name, _)| only.is_none_or(|only| only == name));
-    wanted
+    // A defect may well panic: that is expected, and not what is looked for.
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let hunts = wanted
         .map(|(name, defect)| {
-            let options = Options { defect, stop_at_first: true, threads: 1, ..options.clone() };
+            let options = Options { defect, stop_at_first: true, threads: 1, only_judged: true, ..options.clone() };
             let summary = run(&options);
             let caught = summary.failures.first().map(|failure| Caught {
                 after: failure.seed - options.seed + 1,
@@ -67,5 +70,7 @@ pub fn hunt(only: Option<&str>, options: &Options) -> Vec<Hunt> {
             });
             Hunt { name, caught, schedules: summary.schedules }
         })
-        .collect()
+        .collect();
+    std::panic::set_hook(loud);
+    hunts
 }

@@ -141,6 +141,12 @@ impl Process {
         self.live.push(token);
         let recovered = Recovered::default();
         self.feed_event(env, Event::Granted { grant, place, start, recovered, lease: cell });
+        if env.rng.permille(100) {
+            // The answer to a request of before, as to the accept itself: true, and no evidence for this right.
+            let asked_at = Moment::from_nanos(env.now - 1 - env.rng.below(env.plan.lock / 2));
+            let valid_for = std::time::Duration::from_nanos(env.plan.lock);
+            self.feed_event(env, Event::Proved { grant, asked_at, valid_for });
+        }
     }
 
     fn proved(&mut self, env: &mut Env, token: u32, asked_at: u64, valid_for: u64) {

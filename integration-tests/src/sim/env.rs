@@ -70,6 +70,10 @@ pub(crate) struct Tally {
     pub(crate) starved: u32,
     /// A drained engine held something.
     pub(crate) leaks: u32,
+    /// Two handlers of one session ran in one process.
+    pub(crate) doubled: u32,
+    /// A right ran out although nothing kept it from being renewed.
+    pub(crate) lapsed: u32,
 }
 
 /// The shared part of a schedule.
@@ -189,6 +193,14 @@ impl Env {
         self.log.at(position).map_or(Message::default(), |entry| entry.message)
     }
 
+    /// Whether nothing can have kept a right from being renewed.
+    fn should_hold(&self, token: usize) -> bool {
+        let right = &self.rights[token];
+        let wanted_back = |r: &Right| r.process == right.process && (r.taken_at != u64::MAX || r.until != u64::MAX);
+        let let_go = self.tally.kinds & Kind::DeliveryOut.bit() != 0;
+        self.plan.renews_in_time() && !let_go && !self.rights.iter().any(wanted_back)
+    }
+
     /// Tells the judge what an engine says that it did. Starts and ends are told by whoever runs the handlers.
     pub(crate) fn note(&mut self, process: u32, note: Note) {
         let id = |grant: Grant| GrantId { consumer: process, n: grant.epoch() };
@@ -208,7 +220,12 @@ impl Env {
             }
             Note::Lost { grant, why, .. } => {
                 self.tally.losses += u32::from(why != Loss::Released);
-                let right = &self.rights[(grant.epoch() - 1) as usize];
+                let token = (grant.epoch() - 1) as usize;
+                if why == Loss::Expired && self.should_hold(token) {
+                    tell!(self, "{token} ran out needlessly");
+                    self.tally.lapsed += 1;
+                }
+                let right = &self.rights[token];
                 // What a commit has no room for may never be settled.
                 let cannot = self.plan.has_no_room();
                 let cause = match why {

@@ -115,6 +115,11 @@ impl Process {
             blocking,
         };
         env.judge.push(env.now, self.incarnation, what);
+        let beside = |other: &Run| other.busy && other.polled && other.session == session && other.serial != serial;
+        if self.runs.iter().any(beside) {
+            tell!(env, "p{} runs session {session} twice at once", self.incarnation);
+            env.tally.doubled += 1;
+        }
         if time == 0 {
             self.finish(env, slot, act);
         } else if act != Act::Hang {

@@ -234,6 +234,16 @@ impl Plan {
         if self.has_no_room() {
             return false;
         }
+        self.settle_faults == 0 && self.store_faults == 0 && self.is_reachable()
+    }
+
+    /// Whether nothing keeps a lease from being renewed.
+    pub(crate) fn renews_in_time(&self) -> bool {
+        self.renew_faults == 0 && self.is_reachable()
+    }
+
+    /// Whether processes, links and the broker work all the time.
+    fn is_reachable(&self) -> bool {
         let slow = [
             Kind::Freeze,
             Kind::FreezeLong,
@@ -247,7 +257,7 @@ impl Plan {
             Kind::BrokerRestart,
             Kind::CutBoth,
         ];
-        self.settle_faults == 0 && self.store_faults == 0 && !self.faults.iter().any(|(_, kind)| slow.contains(kind))
+        !self.faults.iter().any(|(_, kind)| slow.contains(kind))
     }
 }
 

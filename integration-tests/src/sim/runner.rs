@@ -28,6 +28,8 @@ pub struct Options {
     pub stop_at_first: bool,
     /// Stop after so many failures in any case.
     pub most_failures: usize,
+    /// Pass over what only the simulation itself sees, a panic or something kept: for proving that the checker finds a defect.
+    pub only_judged: bool,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             defect: Defect::None,
             stop_at_first: false,
             most_failures: 10,
+            only_judged: false,
         }
     }
 }
@@ -109,7 +112,7 @@ impl Summary {
         }
     }
 
-    fn add(&mut self, seed: u64, ending: &Ending) {
+    fn add(&mut self, seed: u64, ending: &Ending, counts: bool) {
         self.schedules += 1;
         self.by_personality[ending.personality as usize] += 1;
         self.events += ending.tally.events;
@@ -123,7 +126,7 @@ impl Summary {
         }
         self.faults[(ending.tally.faults as usize).min(FAULTS - 1)] += 1;
         self.hash = self.hash.wrapping_add(ending.hash);
-        if ending.is_bad() {
+        if counts && ending.is_bad() {
             self.failures.push(failure(seed, ending));
         }
     }
@@ -194,6 +197,12 @@ fn failure(seed: u64, ending: &Ending) -> Failure {
     if ending.tally.starved > 0 {
         facts.push_str("\na session waited while others had several turns");
     }
+    if ending.tally.doubled > 0 {
+        facts.push_str("\ntwo handlers of one session ran in one process at once");
+    }
+    if ending.tally.lapsed > 0 {
+        facts.push_str("\na right ran out although nothing kept it from being renewed");
+    }
     if ending.tally.leaks > 0 {
         facts.push_str("\na drained engine still held something");
     }
@@ -225,14 +234,17 @@ pub fn run(options: &Options) -> Summary {
                 let run = std::panic::AssertUnwindSafe(|| world.run(seed, options.personality, options.defect));
                 let bad = match std::panic::catch_unwind(run) {
                     Ok(ending) => {
-                        summary.add(seed, &ending);
-                        ending.is_bad()
+                        let counts = !options.only_judged || ending.cause() != "leak";
+                        summary.add(seed, &ending, counts);
+                        ending.is_bad() && counts
                     }
                     Err(panic) => {
                         summary.schedules += 1;
-                        summary.failures.push(panicked(seed, world.personality(), panic.as_ref()));
+                        if !options.only_judged {
+                            summary.failures.push(panicked(seed, world.personality(), panic.as_ref()));
+                        }
                         world = World::new();
-                        true
+                        !options.only_judged
                     }
                 };
                 if bad && (options.stop_at_first || summary.failures.len() >= options.most_failures) {

@@ -16,6 +16,9 @@ use crate::history::{Store, What};
 /// The most time that may pass, after faults have stopped, until everything is settled.
 const PATIENCE: u64 = 400 * SEC;
 
+/// A schedule handles at least so many messages.
+const HANDLED: u32 = 100;
+
 /// How a schedule ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -33,8 +36,7 @@ impl Ending {
         !self.verdict.is_ok()
             || !self.verdict.is_live()
             || !self.finished
-            || self.tally.starved > 0
-            || self.tally.leaks > 0
+            || self.tally.starved + self.tally.leaks + self.tally.doubled + self.tally.lapsed > 0
     }
 
     /// The first cause, by name.
@@ -49,11 +51,13 @@ impl Ending {
         if let Some(left) = Liveness::ALL.iter().find(|name| self.verdict.left(**name) > 0) {
             return left.name();
         }
-        match (self.tally.starved, self.tally.leaks) {
-            (0, 0) => "unfinished",
-            (0, _) => "leak",
-            _ => "starved",
-        }
+        let own = [
+            (self.tally.doubled, "two-at-once"),
+            (self.tally.lapsed, "let-expire"),
+            (self.tally.starved, "starved"),
+            (self.tally.leaks, "leak"),
+        ];
+        own.iter().find(|(count, _)| *count > 0).map_or("unfinished", |(_, name)| name)
     }
 }
 
@@ -229,12 +233,30 @@ impl World {
         if !sent || flying {
             return;
         }
+        let missing = HANDLED.saturating_sub(self.env.tally.handled);
+        if missing > 0 {
+            return self.more(missing);
+        }
         tell!(self.env, "-- everybody leaves");
         self.finishing = true;
         for process in &mut self.processes {
             process.done = true;
             process.drain(&mut self.env, 30 * SEC);
         }
+    }
+
+    /// Dead letters and what producers gave up are not handled: more is sent in their place.
+    fn more(&mut self, missing: u32) {
+        let env = &mut self.env;
+        env.plan.poison = 0;
+        let sender = env.rng.index(self.senders.len());
+        for _ in 0..missing {
+            let session = env.rng.index(env.plan.sessions as usize);
+            self.senders[sender].to_send[session] += 1;
+            self.senders[sender].left += 1;
+        }
+        tell!(env, "-- {missing} more messages");
+        env.after(0, Ev::Send(sender as u8));
     }
 
     fn happen(&mut self, ev: Ev) {

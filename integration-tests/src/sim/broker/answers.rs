@@ -18,13 +18,7 @@ impl Broker {
             return env.send_down(conn, answer);
         }
         if personality == Personality::Group {
-            let member = &mut self.members[env.rights[token as usize].process as usize];
-            if conn < member.conn {
-                // A commit that was given up with its connection and comes after its successor would take that back: a client must see to it
-                // that it cannot.
-                return;
-            }
-            member.expires = env.now + env.plan.lock;
+            self.members[env.rights[token as usize].process as usize].expires = env.now + env.plan.lock;
         }
         let mishap = self.out_of_turn(env, token, &progress).or_else(|| self.mishap(env));
         match mishap {
@@ -34,8 +28,9 @@ impl Broker {
             }
             Some(Kind::SettleLost) => self.no_answer(env, token, Down::Settled(token, ticket, Answer::Unknown)),
             Some(Kind::SettleRefused) => {
-                self.detach(env, token);
+                // The refusal is all that is said.
                 env.send_down(conn, Down::Settled(token, ticket, Answer::Refused));
+                self.take_away(env, token);
             }
             Some(Kind::SettleNotApplied) => env.send_down(conn, Down::Settled(token, ticket, Answer::NotApplied)),
             _ => {

@@ -117,6 +117,11 @@ impl Broker {
             if !member.joined || member.incarnation != env.conns[conn as usize].incarnation {
                 return env.send_down(conn, Down::Kicked);
             }
+            if conn < member.conn {
+                // Late, on a connection that its client gave up. A commit among it would take back what its successor says: a client has to
+                // see to it that none can.
+                return;
+            }
         }
         match what {
             Up::Join | Up::Back => self.join(env, conn),
@@ -285,18 +290,27 @@ impl Broker {
 
     /// Ends a right by force, and says so.
     pub(crate) fn detach(&mut self, env: &mut Env, token: u32) {
+        let conn = env.rights[token as usize].conn;
+        let what = match env.plan.personality {
+            Personality::Group => Down::Kicked,
+            _ => Down::Lost(token, Loss::Revoked),
+        };
+        env.send_down(conn, what);
+        self.take_away(env, token);
+    }
+
+    /// Ends a right by force.
+    fn take_away(&mut self, env: &mut Env, token: u32) {
         let (conn, process) = (env.rights[token as usize].conn, env.process_of(token));
         if env.plan.personality == Personality::Group {
             env.fault(Fault::MemberLeft, Side::Broker, Phase::Begin, process);
-            self.expel(env, env.rights[token as usize].process);
-            return env.send_down(conn, Down::Kicked);
+            return self.expel(env, env.rights[token as usize].process);
         }
         let fault = if env.plan.personality == Personality::Queue { Fault::Cancel } else { Fault::Detach };
         env.fault(fault, Side::Broker, Phase::Begin, process);
         self.end(env, token);
         let place = env.rights[token as usize].place as usize;
         self.spots[place].subscribers.retain(|c| *c != conn);
-        env.send_down(conn, Down::Lost(token, Loss::Revoked));
         self.offer(env);
     }
 
