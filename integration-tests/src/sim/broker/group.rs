@@ -69,9 +69,10 @@ impl Broker {
     }
 
     fn free_lanes(&mut self, env: &mut Env, process: u8) {
+        let incarnation = self.members[process as usize].incarnation;
         for token in 0..env.rights.len() as u32 {
             let r = &env.rights[token as usize];
-            if r.active && r.process == process {
+            if r.active && r.process == process && r.incarnation == incarnation {
                 self.end(env, token);
             }
         }

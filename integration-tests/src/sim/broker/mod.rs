@@ -304,7 +304,13 @@ impl Broker {
         let (conn, process) = (env.rights[token as usize].conn, env.process_of(token));
         if env.plan.personality == Personality::Group {
             env.fault(Fault::MemberLeft, Side::Broker, Phase::Begin, process);
-            return self.expel(env, env.rights[token as usize].process);
+            let index = env.rights[token as usize].process;
+            if self.members[index as usize].incarnation == process {
+                return self.expel(env, index);
+            }
+            // Of one that died: its successor keeps what it has.
+            self.end(env, token);
+            return self.share(env);
         }
         let fault = if env.plan.personality == Personality::Queue { Fault::Cancel } else { Fault::Detach };
         env.fault(fault, Side::Broker, Phase::Begin, process);
