@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::ending::Ending;
 use super::faults::Kind;
 use super::plan::{Defect, Personality};
-use super::world::{Ending, World};
+use super::world::World;
 
 /// How much of a schedule's faults is counted one by one.
 const FAULTS: usize = 64;

@@ -1,65 +1,22 @@
 //! A schedule: the brokers, the processes and the producers, moved from one thing that happens to the next until all is settled.
 
 use super::broker::Broker;
+use super::ending::Ending;
 use super::env::{Env, Tally, tell};
 use super::judge::Judge;
 use super::log::Log;
 use super::names::Names;
-use super::plan::{BEGIN, Defect, MS, Personality, Plan, SEC, weights};
+use super::plan::{BEGIN, Defect, MS, Personality, Plan, SEC};
 use super::process::Process;
 use super::queue::{Ev, Queue};
 use super::rng::Rng;
 use super::sender::{Flight, Sender};
-use crate::checker::Verdict;
-use crate::history::{Store, What};
 
 /// The most time that may pass, after faults have stopped, until everything is settled.
-const PATIENCE: u64 = 400 * SEC;
+pub(super) const PATIENCE: u64 = 400 * SEC;
 
 /// A schedule handles at least so many messages.
 const HANDLED: u32 = 100;
-
-/// How a schedule ended.
-#[derive(Debug)]
-pub(crate) struct Ending {
-    pub(crate) verdict: Verdict,
-    pub(crate) tally: Tally,
-    pub(crate) personality: Personality,
-    pub(crate) hash: u64,
-    /// Everything was settled, and every consumer left in good order.
-    pub(crate) finished: bool,
-}
-
-impl Ending {
-    /// Whether anything is wrong: a guarantee broken, something left hanging, a turn forgotten, something kept.
-    pub(crate) fn is_bad(&self) -> bool {
-        !self.verdict.is_ok()
-            || !self.verdict.is_live()
-            || !self.finished
-            || self.tally.starved + self.tally.leaks + self.tally.doubled + self.tally.lapsed > 0
-    }
-
-    /// The first cause, by name.
-    pub(crate) fn cause(&self) -> &'static str {
-        use crate::checker::{Fatal, Liveness};
-        if let Some(first) = self.verdict.findings().first() {
-            return first.fatal.name();
-        }
-        if let Some(fatal) = Fatal::ALL.iter().find(|name| self.verdict.fatal(**name) > 0) {
-            return fatal.name();
-        }
-        if let Some(left) = Liveness::ALL.iter().find(|name| self.verdict.left(**name) > 0) {
-            return left.name();
-        }
-        let own = [
-            (self.tally.doubled, "two-at-once"),
-            (self.tally.lapsed, "let-expire"),
-            (self.tally.starved, "starved"),
-            (self.tally.leaks, "leak"),
-        ];
-        own.iter().find(|(count, _)| *count > 0).map_or("unfinished", |(_, name)| name)
-    }
-}
 
 /// Everything of a schedule. Its memory serves the next one.
 #[derive(Debug)]
@@ -68,10 +25,12 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) processes: Vec<Process>,
     pub(crate) senders: Vec<Sender>,
-    flights: Vec<Flight>,
-    weights: Vec<u64>,
-    foreign: u64,
-    finishing: bool,
+    pub(super) flights: Vec<Flight>,
+    pub(super) weights: Vec<u64>,
+    /// How many messages no proper producer has sent.
+    pub(super) foreign: u64,
+    /// Everybody leaves.
+    pub(super) finishing: bool,
 }
 
 impl World {
@@ -120,89 +79,6 @@ impl World {
         self.begin();
         let finished = self.go();
         self.end(finished)
-    }
-
-    fn begin(&mut self) {
-        let env = &mut self.env;
-        env.now = BEGIN;
-        env.rng = Rng::new(env.plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 1);
-        env.queue.clear();
-        env.log.clear();
-        env.rights.clear();
-        env.conns_used = 0;
-        env.tally = Tally::default();
-        env.incarnations = 0;
-        env.calm = false;
-        env.stash.clear();
-        env.judge.reset(env.plan.seed);
-        let plan = &env.plan;
-        let options = env.judge.checker.options_mut();
-        // A process that goes on after a freeze needs a moment to see what is due.
-        options.grace = plan.grace + 2 * MS;
-        options.max_attempts = plan.max_attempts;
-        if plan.answers_in_time() {
-            let nanos = u64::try_from(plan.limits.settle_interval.as_nanos()).unwrap_or(u64::MAX);
-            options.settle_interval = nanos;
-            options.settle_slack = 6 * plan.delay.1 + MS;
-            options.settle_count = plan.limits.settle_count + 64;
-        } else {
-            // Answers may take as long as a fault does: what is finished and unsettled still bounds the repeats.
-            (options.settle_interval, options.settle_slack, options.settle_count) = (PATIENCE, PATIENCE, 10_000);
-        }
-        tell!(env, "seed {} {:?}", plan.seed, plan);
-        env.judge.push(BEGIN, 0, What::GroupStart);
-
-        (self.foreign, self.finishing) = (0, false);
-        self.flights.clear();
-        // One more than are started: for a consumer that joins.
-        let count = env.plan.consumers as usize + 1;
-        self.processes.truncate(count);
-        while self.processes.len() < count {
-            self.processes.push(Process::new(self.processes.len() as u8));
-        }
-        self.broker.reset(env.plan.places as usize, count);
-        for at in 0..count {
-            self.processes[at].reset();
-            if at + 1 < count {
-                let late = if at == 0 { 0 } else { env.rng.below(500 * MS) };
-                env.queue.push(BEGIN + late, Ev::Boot(at as u8));
-            }
-        }
-        self.deal();
-        let env = &mut self.env;
-        for at in 0..env.plan.faults.len() {
-            env.queue.push(env.plan.faults[at].0, Ev::Fault(at as u16));
-        }
-        for _ in 0..env.plan.malformed {
-            let at = BEGIN + env.rng.below(env.plan.quiet - BEGIN);
-            env.queue.push(at, Ev::Foreign);
-        }
-        env.queue.push(env.plan.quiet, Ev::Quiet);
-    }
-
-    /// Deals the messages to producers and sessions.
-    fn deal(&mut self) {
-        let env = &mut self.env;
-        let producers = env.plan.producers as usize;
-        self.senders.truncate(producers);
-        while self.senders.len() < producers {
-            self.senders.push(Sender::new(self.senders.len() as u8));
-        }
-        for sender in &mut self.senders {
-            sender.reset(env.plan.sessions);
-        }
-        weights(env.plan.spread, env.plan.sessions, &mut self.weights);
-        let sum = self.weights.last().copied().unwrap_or(1);
-        for _ in 0..env.plan.messages {
-            let draw = env.rng.below(sum);
-            let session = self.weights.iter().position(|up_to| draw < *up_to).unwrap_or(0);
-            let sender = &mut self.senders[env.rng.index(producers)];
-            sender.to_send[session] += 1;
-            sender.left += 1;
-        }
-        for at in 0..producers {
-            env.queue.push(BEGIN, Ev::Producer(at as u8));
-        }
     }
 
     /// From one thing to the next. Says whether everything came to its end.
@@ -483,32 +359,5 @@ impl World {
             self.env.log.entries.iter_mut().for_each(|entry| entry.poison = false);
             self.env.plan.poison = 0;
         }
-    }
-
-    fn end(&mut self, finished: bool) -> Ending {
-        let env = &mut self.env;
-        for at in 0..env.log.dead.len() {
-            let position = u64::from(env.log.dead[at]) + 1;
-            let entry = &env.log.entries[env.log.dead[at] as usize];
-            let (session, message) = (entry.key(position), entry.message);
-            env.judge.push(env.now, 0, What::Stored { session, message, store: Store::Dead });
-        }
-        for (at, entry) in env.log.entries.iter().enumerate().filter(|(_, entry)| !entry.settled) {
-            tell!(env, "left: {} of session {} in place {}", at + 1, entry.session, entry.place);
-        }
-        if !finished {
-            for (place, spot) in self.broker.spots.iter().enumerate() {
-                tell!(env, "place {place}: holder {:?}, committed {:?}", spot.holder, spot.committed);
-            }
-            for process in &self.processes {
-                let counts = process.engine.as_ref().map(convoy_core::engine::Engine::counts);
-                tell!(env, "p{}: {counts:?}, connection {:?}", process.incarnation, process.conn);
-            }
-        }
-        // What is not settled at the broker is left hanging; what is settled there and was not handled is lost.
-        env.judge.checker.options_mut().settled_by_end = env.log.unsettled == 0;
-        let verdict = env.judge.checker.finish();
-        let hash = env.judge.hash;
-        Ending { verdict, tally: env.tally, personality: env.plan.personality, hash, finished }
     }
 }

@@ -1,80 +1,22 @@
 //! The simulated brokers: one table of places and rights, and a file for what each personality does differently.
 
 mod answers;
+mod endings;
 mod group;
 mod lanes;
+mod places;
 mod queue;
 mod sessions;
 
-use std::sync::Arc;
+use convoy_core::backend::Grant;
 
-use convoy_core::backend::{Above, Grant, Loss, Progress};
+pub(crate) use self::places::{Committed, Member, Spot, inbound};
 
 use super::env::{Env, NONE, Right, tell};
 use super::log::Entry;
-use super::names::session_key;
 use super::plan::Personality;
 use super::queue::Ev;
 use super::wire::{Down, Up};
-use crate::history::{Fault, Phase, Side};
-
-/// What a group committed of a lane.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Committed {
-    pub(crate) watermark: u64,
-    pub(crate) end: u64,
-    pub(crate) open: Vec<(u64, u64)>,
-}
-
-impl Committed {
-    /// Whether this message is done.
-    pub(crate) fn covers(&self, key: u64, position: u64) -> bool {
-        let open = || self.open.iter().any(|(of, from)| *of == key && *from <= position);
-        position < self.watermark || (position < self.end && !open())
-    }
-
-    /// What is done in all: what this holder did, and what it read that others had done behind it. A commit replaces the one before, so a
-    /// client that sent its own progress alone would take back what it has not come to yet.
-    pub(crate) fn merged(&self, progress: &Progress) -> Self {
-        let mut open: Vec<(u64, u64)> = match &progress.above {
-            Above::Open(open) => open.iter().map(|(id, from)| (session_key(id), *from)).collect(),
-            _ => Vec::new(),
-        };
-        if progress.end < self.end {
-            for (key, from) in &self.open {
-                if !open.iter().any(|(of, _)| of == key) {
-                    open.push((*key, (*from).max(progress.end)));
-                }
-            }
-        }
-        Self { watermark: progress.watermark, end: progress.end.max(self.end), open }
-    }
-}
-
-/// A session or a lane.
-#[derive(Debug, Default)]
-pub(crate) struct Spot {
-    pub(crate) entries: Vec<u32>,
-    /// The first entry that is not settled.
-    pub(crate) head: u32,
-    pub(crate) holder: u32,
-    pub(crate) committed: Committed,
-    /// Who is registered, the first one first.
-    pub(crate) subscribers: Vec<u16>,
-    /// Who is to get it next.
-    pub(crate) target: Option<u8>,
-}
-
-/// A member of a group.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Member {
-    pub(crate) incarnation: u32,
-    pub(crate) conn: u16,
-    pub(crate) joined: bool,
-    pub(crate) leaving: bool,
-    pub(crate) expires: u64,
-    pub(crate) watched: bool,
-}
 
 /// A broker.
 #[derive(Debug, Default)]
@@ -272,193 +214,5 @@ impl Broker {
         if tells_holes && passed > 0 {
             env.send_down(conn, Down::Passed(token, passed));
         }
-    }
-
-    /// Ends a right at the broker.
-    pub(crate) fn end(&mut self, env: &mut Env, token: u32) -> bool {
-        let r = &mut env.rights[token as usize];
-        let was = std::mem::replace(&mut r.active, false);
-        if was {
-            let spot = &mut self.spots[r.place as usize];
-            if spot.holder == token {
-                spot.holder = NONE;
-            }
-            tell!(env, "broker ends {token}");
-        }
-        was
-    }
-
-    /// Ends a right by force, and says so.
-    pub(crate) fn detach(&mut self, env: &mut Env, token: u32) {
-        let conn = env.rights[token as usize].conn;
-        let what = match env.plan.personality {
-            Personality::Group => Down::Kicked,
-            _ => Down::Lost(token, Loss::Revoked),
-        };
-        env.send_down(conn, what);
-        self.take_away(env, token);
-    }
-
-    /// Ends a right by force.
-    fn take_away(&mut self, env: &mut Env, token: u32) {
-        let (conn, process) = (env.rights[token as usize].conn, env.process_of(token));
-        if env.plan.personality == Personality::Group {
-            env.fault(Fault::MemberLeft, Side::Broker, Phase::Begin, process);
-            let index = env.rights[token as usize].process;
-            if self.members[index as usize].incarnation == process {
-                return self.expel(env, index);
-            }
-            // Of one that died: its successor keeps what it has.
-            self.end(env, token);
-            return self.share(env);
-        }
-        let fault = if env.plan.personality == Personality::Queue { Fault::Cancel } else { Fault::Detach };
-        env.fault(fault, Side::Broker, Phase::Begin, process);
-        self.end(env, token);
-        let place = env.rights[token as usize].place as usize;
-        self.spots[place].subscribers.retain(|c| *c != conn);
-        self.offer(env);
-    }
-
-    /// A connection is gone, and the broker knows.
-    pub(crate) fn closed(&mut self, env: &mut Env, conn: u16) {
-        let c = &mut env.conns[conn as usize];
-        if !std::mem::replace(&mut c.broker_open, false) {
-            return;
-        }
-        c.asks = 0;
-        let (incarnation, process, left) = (c.incarnation, c.process, c.left);
-        self.named.retain(|(_, of, _)| *of != conn);
-        if env.plan.personality == Personality::Group {
-            // A member outlives its connection, unless it said that it leaves.
-            let member = &self.members[process as usize];
-            if left && member.joined && member.incarnation == incarnation {
-                env.fault(Fault::MemberLeft, Side::Broker, Phase::Begin, incarnation);
-                self.expel(env, process);
-            }
-            return;
-        }
-        let mut freed = false;
-        for token in 0..env.rights.len() as u32 {
-            let r = &env.rights[token as usize];
-            if r.active && r.conn == conn {
-                if !std::mem::replace(&mut freed, true) {
-                    env.fault(Fault::Reset, Side::Broker, Phase::Begin, incarnation);
-                }
-                self.end(env, token);
-            }
-        }
-        for spot in &mut self.spots {
-            spot.subscribers.retain(|c| *c != conn);
-        }
-        let member = &mut self.members[process as usize];
-        if member.joined && member.conn == conn {
-            member.joined = false;
-        }
-        self.offer(env);
-    }
-
-    /// The broker's clock for a right.
-    pub(crate) fn right_due(&mut self, env: &mut Env, token: u32) {
-        let r = &env.rights[token as usize];
-        if !r.active {
-            return;
-        }
-        let due = r.expires.min(r.taken_at);
-        let group = env.plan.personality == Personality::Group;
-        let due = if group { r.taken_at } else { due };
-        if env.now < due {
-            return env.queue.push(due, Ev::Right(token));
-        }
-        let conn = r.conn;
-        if group {
-            let member = self.members[r.process as usize];
-            if member.joined && member.incarnation == r.incarnation {
-                return self.expel(env, env.rights[token as usize].process);
-            }
-            self.end(env, token);
-            return self.share(env);
-        }
-        self.end(env, token);
-        env.send_down(conn, Down::Lost(token, Loss::Expired));
-        self.offer(env);
-    }
-
-    /// A connection may have been silent for too long.
-    pub(crate) fn silent(&mut self, env: &mut Env, conn: u16, alive: bool) {
-        let c = &env.conns[conn as usize];
-        if !c.broker_open || alive {
-            return;
-        }
-        let patience = env.plan.lock * if env.plan.personality == Personality::Queue { 1 } else { 2 };
-        let due = c.heard + patience;
-        if env.now < due {
-            return env.queue.push(due, Ev::Silent(conn));
-        }
-        env.send_down(conn, Down::Closed);
-        // What it held ran out long ago by its own clock: that is no fault of the connection.
-        self.closed_silently(env, conn);
-    }
-
-    fn closed_silently(&mut self, env: &mut Env, conn: u16) {
-        for token in 0..env.rights.len() as u32 {
-            let r = &env.rights[token as usize];
-            if r.active && r.conn == conn && env.plan.personality != Personality::Group {
-                self.end(env, token);
-            }
-        }
-        self.closed(env, conn);
-    }
-
-    /// Everything that rests on a connection ends; what is settled stays.
-    pub(crate) fn restart(&mut self, env: &mut Env) {
-        let group = env.plan.personality == Personality::Group;
-        if !group {
-            env.fault(Fault::BrokerStop, Side::Both, Phase::Begin, 0);
-        }
-        for conn in 0..env.conns_used {
-            if !env.conns[conn].broker_open {
-                continue;
-            }
-            env.conns[conn].up.queue.clear();
-            env.send_down(conn as u16, Down::Closed);
-            env.conns[conn].broker_open = false;
-            env.conns[conn].asks = 0;
-        }
-        self.named.clear();
-        if group {
-            for member in &mut self.members {
-                member.expires = env.now + 2 * env.plan.lock;
-            }
-            return;
-        }
-        for token in 0..env.rights.len() as u32 {
-            self.end(env, token);
-        }
-        for spot in &mut self.spots {
-            spot.subscribers.clear();
-        }
-        for member in &mut self.members {
-            member.joined = false;
-        }
-    }
-}
-
-/// What a handler gets of an entry.
-pub(crate) fn inbound(env: &Env, at: u32) -> convoy_core::Inbound {
-    use convoy_core::Redelivered;
-    let entry = &env.log.entries[at as usize];
-    let redelivered = match (entry.delivered, env.plan.personality) {
-        (_, Personality::Group) => Redelivered::No,
-        (0 | 1, Personality::Queue) => Redelivered::No,
-        (_, Personality::Queue) => Redelivered::Maybe,
-        (count, _) => Redelivered::Count(u32::from(count)),
-    };
-    convoy_core::Inbound {
-        position: convoy_core::Position::new(u64::from(at) + 1),
-        session: env.names.ids[entry.session as usize].clone(),
-        redelivered,
-        defect: entry.defect,
-        content: Arc::clone(&entry.content),
     }
 }
