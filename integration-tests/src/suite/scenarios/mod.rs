@@ -1,6 +1,7 @@
 //! The scenarios, by concern.
 
 mod basics;
+mod failing;
 mod rights;
 
 use super::act::Act;
@@ -42,5 +43,5 @@ use {optional, scenario, wishes};
 
 /// All of them.
 pub(super) fn all() -> Vec<Scenario> {
-    [basics::ALL, rights::ALL].concat()
+    [basics::ALL, failing::ALL, rights::ALL].concat()
 }
