@@ -1,8 +1,12 @@
 //! The scenarios, by concern.
 
 mod basics;
+mod bounds;
+mod connections;
 mod failing;
+mod leaving;
 mod rights;
+mod settling;
 
 use super::act::Act;
 use super::run::Scenario;
@@ -43,5 +47,5 @@ use {optional, scenario, wishes};
 
 /// All of them.
 pub(super) fn all() -> Vec<Scenario> {
-    [basics::ALL, failing::ALL, rights::ALL].concat()
+    [basics::ALL, bounds::ALL, connections::ALL, failing::ALL, leaving::ALL, rights::ALL, settling::ALL].concat()
 }
