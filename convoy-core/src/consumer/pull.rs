@@ -100,8 +100,14 @@ impl Consumer {
                 // It is here: should it go again, it is asked for anew.
                 Err(NotClaimed::NotYet | NotClaimed::Taken) => asked = false,
             }
-            if let Some(error) = self.driver.pull.take_denied(&id) {
-                return Err(error);
+            match self.driver.pull.take_denied(&id) {
+                // The answer to an earlier call whose time was over.
+                Some(error) if error.kind() == ErrorKind::Timeout && now() < until => {
+                    asked = false;
+                    continue;
+                }
+                Some(error) => return Err(error),
+                None => {}
             }
             if now() >= until {
                 let kind = if asked { ErrorKind::Timeout } else { ErrorKind::NotOwner };
@@ -127,20 +133,28 @@ impl Consumer {
         let shards = &self.driver.shards;
         // The start of the round moves on, so that no shard is always asked first.
         let first = usize::try_from(now().as_nanos() >> 10).unwrap_or_default() % shards.len();
-        (0..shards.len()).map(|i| (first + i) % shards.len()).find_map(|index| {
+        let session = (0..shards.len()).map(|i| (first + i) % shards.len()).find_map(|index| {
             shards[index].with(&self.driver, |core, now| {
                 let (claim, id) = core.engine.claim_any(now)?;
                 Some(self.session(core, claim, id, index))
             })
-        })
+        });
+        if session.is_some() {
+            self.driver.session_is_out(true);
+        }
+        session
     }
 
     fn claim_named(&self, place: &Place, id: &SessionId) -> Result<Session, NotClaimed> {
         let index = place.stable_hash() as usize % self.driver.shards.len();
-        self.driver.shards[index].with(&self.driver, |core, now| {
+        let session = self.driver.shards[index].with(&self.driver, |core, now| {
             let (claim, id) = core.engine.claim_named(now, place, id)?;
             Ok(self.session(core, claim, id, index))
-        })
+        });
+        if session.is_ok() {
+            self.driver.session_is_out(true);
+        }
+        session
     }
 
     fn session(&self, core: &mut crate::runtime::Core, claim: ClaimId, id: SessionId, index: usize) -> Session {
@@ -348,6 +362,7 @@ impl Drop for Session {
             core.claims.remove(&claim);
             core.engine.unclaim(now, claim);
         });
+        self.driver.session_is_out(false);
     }
 }
 

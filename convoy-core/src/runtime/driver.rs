@@ -67,6 +67,8 @@ struct Waiting {
     next: usize,
     /// For one by its name.
     named: Vec<SessionId>,
+    /// Sessions that are out.
+    claimed: usize,
 }
 
 impl Pull {
@@ -199,7 +201,11 @@ impl Driver {
     pub(crate) fn held_changed(&self) {
         self.changed.notify_waiters();
         let appetite = match &self.pull.waiting {
-            Some(waiting) => Appetite::Waiting(waiting.lock().next),
+            Some(waiting) => {
+                // What is held and not claimed is on its way to somebody who waits.
+                let waiting = waiting.lock();
+                Appetite::Waiting(waiting.next.saturating_sub(self.demand.held().saturating_sub(waiting.claimed)))
+            }
             None => Appetite::UpTo(self.permits.most()),
         };
         self.demand.update(appetite, |tell| match tell {
@@ -220,6 +226,20 @@ impl Driver {
             self.held_changed();
         }
         WaitsFor { driver: self, session }
+    }
+
+    /// A pull loop got a session, or gave it back.
+    pub(crate) fn session_is_out(&self, out: bool) {
+        let Some(waiting) = &self.pull.waiting else { return };
+        let mut waiting = waiting.lock();
+        if out {
+            // Whoever got it stops waiting next, which tells the broker; told before, it would find a session for nobody.
+            waiting.claimed += 1;
+            return;
+        }
+        waiting.claimed = waiting.claimed.saturating_sub(1);
+        drop(waiting);
+        self.held_changed();
     }
 
     /// On a broker that locks sessions, gives back what was won for loops that wait no more.

@@ -47,12 +47,13 @@ pub(crate) struct Run {
     ends_at: u64,
     blocking: bool,
     cancelled: Option<CancelWhy>,
-    pub(crate) pull: Option<u8>,
+    /// The pull loop that took it, by slot and serial.
+    pub(crate) pull: Option<(u8, u32)>,
 }
 
 impl Process {
     /// A message is to be handled. It is polled at once, or when a worker has time.
-    pub(crate) fn begin(&mut self, env: &mut Env, start: Start, pull: Option<u8>) -> u8 {
+    pub(crate) fn begin(&mut self, env: &mut Env, start: Start, pull: Option<(u8, u32)>) -> u8 {
         self.serial += 1;
         let run = Run {
             busy: true,
@@ -190,8 +191,8 @@ impl Process {
             engine.ended(Moment::from_nanos(env.now), id, end, jitter);
         }
         self.tell_notes(env);
-        if let Some(pull) = pull {
-            self.pulled(pull);
+        if let Some((slot, serial)) = pull {
+            self.pulled(slot, serial);
         }
     }
 

@@ -111,7 +111,7 @@ impl Process {
             Next::Start(start) => {
                 let pull = &mut self.pulls[slot as usize];
                 (pull.stage, pull.left) = (Stage::Runs, left - 1);
-                let run = self.begin(env, *start, Some(slot));
+                let run = self.begin(env, *start, Some((slot, serial)));
                 if self.pulls[slot as usize].stage == Stage::Runs && env.strikes(15) {
                     // The loop drops its session and keeps the delivery.
                     env.saw(Kind::DeliveryOut);
@@ -158,10 +158,11 @@ impl Process {
         self.tell_notes(env);
     }
 
-    /// A pulled delivery is resolved.
-    pub(crate) fn pulled(&mut self, slot: u8) {
+    /// A pulled delivery is resolved; its loop may be over, and another one in its slot.
+    pub(crate) fn pulled(&mut self, slot: u8, serial: u32) {
         if let Some(pull) = self.pulls.get_mut(slot as usize)
             && pull.stage == Stage::Runs
+            && pull.serial == serial
         {
             pull.stage = Stage::Asks;
         }

@@ -117,6 +117,9 @@ impl Act {
     }
 
     /// Makes something happen to [`GROUP`]. What the broker does to a right by itself is recorded as a fault, since the right ends with it.
+    ///
+    /// # Errors
+    /// When the harness cannot.
     pub fn inject(&self, fault: Fault) -> Held {
         let ends_a_right = matches!(fault, Fault::Lose(_) | Fault::HandOver(_) | Fault::GiveBack(_) | Fault::Cut(..));
         if ends_a_right {
@@ -132,11 +135,17 @@ impl Act {
     }
 
     /// A producer, watched.
+    ///
+    /// # Errors
+    /// When the broker refuses.
     pub async fn producer(&self) -> Result<Producer, Failed> {
         self.producer_with(ProducerOptions::default()).await
     }
 
     /// A producer with these options, watched.
+    ///
+    /// # Errors
+    /// When the broker refuses.
     pub async fn producer_with(&self, options: ProducerOptions) -> Result<Producer, Failed> {
         let watch = Arc::new(WatchedProducer::new(Arc::clone(&self.history)));
         Ok(self.stage.broker.producer_with(&self.stage.channel, options.watch(watch)).await?)
@@ -172,6 +181,9 @@ impl Act {
     }
 
     /// Waits until `holds`.
+    ///
+    /// # Errors
+    /// When it does not come true in time.
     pub async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Held {
         let give_up = runtime::now() + self.patience;
         let mut wait = Duration::from_micros(200);
@@ -184,12 +196,18 @@ impl Act {
     }
 
     /// Waits until this processor has completed so many messages.
+    ///
+    /// # Errors
+    /// When it does not in time.
     pub async fn completed(&self, processor: &Processor, messages: usize) -> Held {
         let seen = || usize::try_from(processor.snapshot().completed).unwrap_or(usize::MAX) >= messages;
         self.until(&format!("{messages} messages completed"), seen).await
     }
 
     /// Reads the dead letters of a group to their end, records them, and gives them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
     pub async fn dead_letters(&self, group: &str) -> Result<Vec<convoy_core::backend::DeadLetter>, Failed> {
         let number = self.group_number(group);
         let store = self.stage.broker.dead_letters(&self.stage.channel, group).await?;
@@ -205,11 +223,17 @@ impl Act {
     }
 
     /// Judges what happened: a fatal finding fails, and so does a message that was left, unless the scenario says that nobody was there to the end.
+    ///
+    /// # Errors
+    /// What the checker found.
     pub fn judge(&self) -> Held {
         self.verdict().map(|_| ())
     }
 
     /// As [`judge`](Self::judge), for a look at what is only reported.
+    ///
+    /// # Errors
+    /// What the checker found.
     pub fn verdict(&self) -> Result<Verdict, Failed> {
         let mut checker = Checker::new(self.options.lock().clone());
         self.history.take().iter().for_each(|event| checker.push(event));
@@ -232,6 +256,9 @@ pub fn id(name: &str) -> SessionId {
 }
 
 /// Sends `each` messages to each of `sessions` sessions, `s0` and so on, in turn; bodies are their numbers from 0. Waits for every confirm.
+///
+/// # Errors
+/// What a send failed with.
 pub async fn send(producer: &Producer, sessions: usize, each: usize) -> Result<(), Failed> {
     let mut sendings = Vec::new();
     for number in 0..each {
@@ -246,6 +273,9 @@ pub async fn send(producer: &Producer, sessions: usize, each: usize) -> Result<(
 }
 
 /// Sends one message and waits for its confirm.
+///
+/// # Errors
+/// What the send failed with.
 pub async fn say(producer: &Producer, session: &str, body: &str) -> Result<(), Failed> {
     let sent: Result<_, SendError> = producer.send(Message::new(session, body.to_owned())?).await;
     sent?;

@@ -4,8 +4,11 @@ mod basics;
 mod bounds;
 mod connections;
 mod failing;
+mod foreign;
 mod leaving;
+mod pulling;
 mod rights;
+mod sending;
 mod settling;
 
 use super::act::Act;
@@ -47,5 +50,17 @@ use {optional, scenario, wishes};
 
 /// All of them.
 pub(super) fn all() -> Vec<Scenario> {
-    [basics::ALL, bounds::ALL, connections::ALL, failing::ALL, leaving::ALL, rights::ALL, settling::ALL].concat()
+    [
+        basics::ALL,
+        bounds::ALL,
+        connections::ALL,
+        failing::ALL,
+        foreign::ALL,
+        leaving::ALL,
+        pulling::ALL,
+        rights::ALL,
+        sending::ALL,
+        settling::ALL,
+    ]
+    .concat()
 }
