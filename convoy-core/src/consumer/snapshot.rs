@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub waiting_sessions: usize,
     /// Handlers running.
     pub running: usize,
-    /// The most handlers that ran at once.
+    /// The most places for handlers that were taken at once; a worker that looks for a message has taken one.
     pub peak: usize,
     /// Messages buffered, those being handled included.
     pub buffered: usize,
