@@ -164,6 +164,8 @@ impl ProcessorBuilder {
 
     /// Says that the handler blocks its thread: it runs on a thread of its own, and its right is not given up under it. Such a handler cannot be
     /// dropped; it should look at its [lease](crate::Lease) and end by itself.
+    ///
+    /// In tests under tokio's paused clock it must not wait for tokio's timers: while a thread blocks that clock stands still.
     pub fn blocking(mut self) -> Self {
         self.blocking = true;
         self
