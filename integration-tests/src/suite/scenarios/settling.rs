@@ -160,7 +160,7 @@ async fn did_not_end_well(act: Arc<Act>) -> Held {
         }
         match session.as_str() {
             "s0" => Err(Failure::retry("not now")),
-            "s1" => std::panic::panic_any("not now"),
+            "s1" => std::panic::resume_unwind(Box::new("not now")),
             // Until its time is over, and again at the next attempt.
             _ => std::future::pending().await,
         }
