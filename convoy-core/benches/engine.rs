@@ -24,51 +24,85 @@ const MOST_NS: f64 = 150.0;
 /// At a hundred thousand, as a multiple of that.
 const MOST_RATIO: f64 = 2.5;
 
-struct Figures {
-    min: f64,
-    median: f64,
-    max: f64,
-    allocations: usize,
-}
-
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--messages").skip(1);
-    let messages = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(20_000);
-    println!("engine: one message from delivered to settled, {ROUNDS} rounds of {messages} messages");
-    println!("{:<28}{:>8}{:>10}{:>8}{:>9}{:>14}", "ns a message", "min", "median", "max", "noise", "allocations");
-    let lanes = [Steady::lanes, Steady::locked].map(|make| {
-        let name = if make(1).engine.counts().grants == 1 { "locked sessions" } else { "lanes" };
-        [1_000, 100_000].map(|sessions| {
-            let figures = measure(make(sessions), messages);
-            let Figures { min, median, max, allocations } = figures;
-            let noise = (median - min) / min * 100.0;
-            let name = format!("{sessions} sessions, {name}");
-            println!("{name:<28}{min:>8.1}{median:>10.1}{max:>8.1}{noise:>8.0}%{allocations:>14}");
-            figures
-        })
-    });
-    let [[few, many], [locked_few, locked_many]] = lanes;
-    let (ns, ratio, allocs) = (few.min, many.min / few.min, few.allocations + locked_few.allocations);
+    let messages = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(20_000).max(1);
+    println!("engine: one message from delivered to settled, {ROUNDS} rounds of {messages} messages, side by side");
+    println!("{:<34}{:>8}{:>10}{:>8}{:>9}{:>14}", "ns a message", "min", "median", "max", "noise", "allocations");
+    let mut measured = [
+        Measured::new("1 000 sessions on lanes", Steady::lanes(1_000)),
+        Measured::new("100 000 sessions on lanes", Steady::lanes(100_000)),
+        Measured::new("1 000 locked sessions", Steady::locked(1_000)),
+        Measured::new("100 000 locked sessions", Steady::locked(100_000)),
+    ];
+    for of in &mut measured {
+        of.warm_up(messages);
+    }
+    for _ in 0..ROUNDS {
+        for of in &mut measured {
+            of.round(messages);
+        }
+    }
+    for of in &mut measured {
+        of.show();
+    }
+    let [few, many, locked_few, locked_many] = &measured;
+    let (ns, ratio) = (few.min(), many.min() / few.min());
+    let allocs: usize = measured.iter().map(|of| of.allocations).sum();
     let holds = ns <= MOST_NS && ratio <= MOST_RATIO && allocs == 0;
-    println!("targets: {MOST_NS} ns at 1 000 sessions, {MOST_RATIO} times that at 100 000, no allocation");
-    let noise = (few.median - few.min) / few.min * 100.0;
     println!(
-        "RESULT bench=engine ns_1e3={ns:.1} ns_1e5={:.1} ratio={ratio:.2} allocs={allocs} locked_ns_1e3={:.1} locked_ns_1e5={:.1} noise={noise:.0}% holds={holds}",
-        many.min, locked_few.min, locked_many.min,
+        "targets, on lanes: {MOST_NS} ns with 1 000 sessions, {MOST_RATIO} times that with 100 000; no allocation"
+    );
+    println!(
+        "RESULT bench=engine ns_1e3={ns:.1} ns_1e5={:.1} ratio={ratio:.2} allocs={allocs} locked_ns_1e3={:.1} locked_ns_1e5={:.1} noise={:.0}% holds={holds}",
+        many.min(),
+        locked_few.min(),
+        locked_many.min(),
+        few.noise(),
     );
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn measure(mut steady: Steady, messages: usize) -> Figures {
-    steady.messages(WARM_UP);
-    let mut rounds = [0.0; ROUNDS];
-    let before = support::allocations();
-    for round in &mut rounds {
-        let began = Instant::now();
-        steady.messages(messages);
-        *round = began.elapsed().as_secs_f64() * 1e9 / messages as f64;
+struct Measured {
+    name: &'static str,
+    steady: Steady,
+    /// Nanoseconds a message, a round.
+    rounds: Vec<f64>,
+    allocations: usize,
+}
+
+impl Measured {
+    fn new(name: &'static str, steady: Steady) -> Self {
+        Self { name, steady, rounds: Vec::with_capacity(ROUNDS), allocations: 0 }
     }
-    let allocations = support::allocations() - before;
-    rounds.sort_by(f64::total_cmp);
-    Figures { min: rounds[0], median: rounds[ROUNDS / 2], max: rounds[ROUNDS - 1], allocations }
+
+    fn warm_up(&mut self, messages: usize) {
+        for _ in 0..WARM_UP.div_ceil(messages) {
+            self.steady.messages(messages);
+        }
+    }
+
+    fn round(&mut self, messages: usize) {
+        self.steady.make_messages(messages);
+        let (began, before) = (Instant::now(), support::allocations());
+        self.steady.handle_messages();
+        self.rounds.push(began.elapsed().as_secs_f64() * 1e9 / messages as f64);
+        self.allocations += support::allocations() - before;
+    }
+
+    fn show(&mut self) {
+        self.rounds.sort_by(f64::total_cmp);
+        let (min, median, max) = (self.min(), self.rounds[ROUNDS / 2], self.rounds[ROUNDS - 1]);
+        let (noise, name, allocations) = (self.noise(), self.name, self.allocations);
+        println!("{name:<34}{min:>8.1}{median:>10.1}{max:>8.1}{noise:>8.0}%{allocations:>14}");
+    }
+
+    fn min(&self) -> f64 {
+        self.rounds.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// How far the median of the rounds, which are sorted, is from the best one, in percent.
+    fn noise(&self) -> f64 {
+        (self.rounds[ROUNDS / 2] / self.min() - 1.0) * 100.0
+    }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Steady {
     running: VecDeque<RunId>,
     commands: Vec<Command>,
     turn: usize,
+    /// Messages as a backend has made them.
+    made: Vec<(Grant, Inbound)>,
     pub(crate) settlements: u64,
 }
 
@@ -130,6 +132,7 @@ impl Steady {
             running: VecDeque::with_capacity(RUNNING + 1),
             commands: Vec::new(),
             turn: 0,
+            made: Vec::new(),
             settlements: 0,
         }
     }
@@ -155,16 +158,20 @@ impl Steady {
     }
 
     pub(crate) fn deliver(&mut self, grant: Grant, session: SessionId) {
+        let message = self.make(grant, session);
+        self.engine.handle(self.now, Input::Event(Event::Delivered { grant, message }));
+    }
+
+    fn make(&mut self, grant: Grant, session: SessionId) -> Inbound {
         let position = &mut self.positions[(grant.epoch() - self.first_epoch) as usize];
-        let message = Inbound {
-            position: Position::new(*position),
+        *position += 1;
+        Inbound {
+            position: Position::new(*position - 1),
             session,
             redelivered: Redelivered::No,
             defect: None,
             content: Arc::clone(&self.content),
-        };
-        *position += 1;
-        self.engine.handle(self.now, Input::Event(Event::Delivered { grant, message }));
+        }
     }
 
     fn fill(&mut self) {
@@ -178,16 +185,31 @@ impl Steady {
         }
     }
 
-    /// So many messages from delivered to settled: each of a session that has one waiting already.
-    pub(crate) fn messages(&mut self, count: usize) {
+    /// Makes so many messages, as a backend does, each of a session that has one waiting already.
+    pub(crate) fn make_messages(&mut self, count: usize) {
         for _ in 0..count {
             let Session { id, grant } = &self.sessions[self.turn];
             let (id, grant) = (id.clone(), *grant);
             self.turn = (self.turn + 1) % self.sessions.len();
-            self.deliver(grant, id);
+            let message = self.make(grant, id);
+            self.made.push((grant, message));
+        }
+    }
+
+    /// Takes what was made from delivered to settled.
+    pub(crate) fn handle_messages(&mut self) {
+        let mut made = std::mem::take(&mut self.made);
+        for (grant, message) in made.drain(..) {
+            self.engine.handle(self.now, Input::Event(Event::Delivered { grant, message }));
             self.end();
             self.start();
         }
+        self.made = made;
+    }
+
+    pub(crate) fn messages(&mut self, count: usize) {
+        self.make_messages(count);
+        self.handle_messages();
     }
 
     pub(crate) fn start(&mut self) {

@@ -84,7 +84,7 @@ impl Engine {
         s.step = Step::Idle;
         match s.aside.take() {
             Some(reason) if s.grant.is_some_and(|gi| self.grants[gi].leaving.is_none()) => {
-                self.set_aside(now, si, reason)
+                self.set_aside(now, si, *reason)
             }
             _ => self.activate(si),
         }
@@ -96,7 +96,7 @@ impl Engine {
         let s = &mut self.sessions[si];
         let (Some(gi), Some(head)) = (s.grant, s.head) else { return };
         let code = reason.code;
-        s.aside = Some(reason.clone());
+        s.aside = Some(Box::new(reason.clone()));
         if s.entries > s.len {
             s.step = Step::Settling;
             self.grants[gi].urgent = true;
@@ -122,7 +122,7 @@ impl Engine {
         if let Some(reason) = s.aside.take()
             && s.grant.is_some_and(|gi| self.grants[gi].leaving.is_none())
         {
-            self.set_aside(now, si, reason);
+            self.set_aside(now, si, *reason);
         }
     }
 

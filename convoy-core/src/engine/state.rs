@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::input::CancelWhy;
 use super::timers::TimerId;
-use crate::backend::{Grant, LeaseCell, Place};
+use crate::backend::{Grant, LeaseCell, Place, Reason};
 use crate::message::{Content, Defect, Inbound, Redelivered};
 use crate::position::Position;
 use crate::session::SessionId;
@@ -183,7 +183,7 @@ pub(super) struct SessionState {
     /// Ends its wait.
     pub(super) timer: Option<TimerId>,
     /// Why the head is set aside, while it is.
-    pub(super) aside: Option<crate::backend::Reason>,
+    pub(super) aside: Option<Box<Reason>>,
     /// The last list of open sessions it stands in.
     pub(super) listed: u64,
 }

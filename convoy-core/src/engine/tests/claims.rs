@@ -422,3 +422,41 @@ fn claiming_and_giving_back_does_not_lengthen_the_line() {
     assert!(w.engine.ready.len() < 100);
     assert_eq!((w.engine.counts().ready, w.starts()), (1, vec!["a@0".to_owned()]));
 }
+
+#[test]
+fn only_who_waits_in_a_blocked_lane_is_woken() {
+    let bounds = Bounds { lane: Bound::new(3, usize::MAX), ..Bounds::default() };
+    let mut w = World::new(Config { bounds, ..config() }, Limits::lanes());
+    let (lane, _other) = (w.lane(0), w.lane(1));
+    w.deliver(lane, "has-one", 0);
+    for name in ["has-one", "has-none"] {
+        w.claim(LANE, name).unwrap();
+    }
+    w.claim(Place::Lane(1), "elsewhere").unwrap();
+    w.notices.clear();
+    w.deliver_all(lane, &[("b", 1), ("c", 2)]);
+    assert_eq!(w.notices(), ["wake has-none"]);
+}
+
+#[test]
+fn a_locked_session_is_not_blocked_by_others() {
+    let bounds = Bounds { total: Bound::new(1, usize::MAX), ..Bounds::default() };
+    let mut w = World::new(Config { bounds, ..config() }, Limits::sessions());
+    let (_, b) = (w.session("a"), w.session("b"));
+    let a = w.claim(place("a"), "a").unwrap();
+    w.deliver(b, "b", 0);
+    assert_eq!(w.commands(), ["hold 1", "hold 2"]);
+    assert_eq!((w.notices(), w.next(a)), (vec![], "wait".to_owned()));
+}
+
+#[test]
+fn nothing_is_offered_of_a_place_that_is_given_back() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    let a = w.claim(LANE, "a").unwrap();
+    w.deliver(lane, "b", 0);
+    w.starts();
+    w.event(Event::Revoking { grant: lane, until: w.now + 10 * SEC });
+    w.deliver(lane, "a", 1);
+    assert_eq!((w.notices(), w.next(a)), (vec![], "wait".to_owned()));
+}

@@ -213,3 +213,34 @@ fn counts_and_totals_of_several_engines_add_up() {
     sum += totals(7);
     assert_eq!(sum, totals(10));
 }
+
+#[test]
+fn thousands_of_sessions_of_a_lane_are_told_apart() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    for position in 0..2_000 {
+        let content = Arc::clone(&message("x", 0).content);
+        let message = Inbound { content, ..message(&format!("s{position}"), position) };
+        w.engine.handle(w.now, Input::Event(Event::Delivered { grant: lane, message }));
+    }
+    w.collect();
+    assert_eq!((w.engine.counts().sessions, w.engine.counts().ready), (2_000, 2_000));
+    for position in 0..2_000 {
+        let start = w.engine.start(w.now).unwrap();
+        assert_eq!(start.message.session, id(&format!("s{position}")));
+    }
+}
+
+#[test]
+fn nothing_is_ready_before_its_right_is_proved() {
+    let mut w = World::lanes();
+    let lane = w.granted(Place::Lane(0));
+    w.deliver(lane, "a", 0);
+    assert!(!w.engine.has_ready());
+    w.prove(lane);
+    assert!(w.engine.has_ready());
+    w.starts();
+    w.event(Event::Revoking { grant: lane, until: w.now + SEC });
+    w.deliver(lane, "b", 1);
+    assert!(!w.engine.has_ready());
+}

@@ -214,3 +214,18 @@ fn renewal_goes_on_while_a_place_is_taken_back() {
     w.advance(15 * SEC);
     assert_eq!((w.commands(), w.notices()), (vec!["renew 1".to_owned()], vec![]));
 }
+
+#[test]
+fn a_place_that_is_taken_back_is_released_in_time_though_the_broker_does_not_answer() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.starts();
+    w.event(Event::Revoking { grant: lane, until: w.now + 5 * SEC });
+    w.done("a@0");
+    assert_eq!(w.commands(), ["settle 1 1/1"]);
+    w.advance(5 * SEC - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["release 1"]);
+}

@@ -383,3 +383,19 @@ fn the_session_that_stands_still_for_longest_is_named() {
     w.done("b@1");
     assert_eq!(w.engine.stuck().unwrap().0, &id("a"));
 }
+
+#[test]
+fn attempts_of_a_right_that_was_lost_do_not_count_though_its_handler_kept_the_session() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.starts();
+    w.fail("a@0");
+    w.advance(50 * MS);
+    assert_eq!(w.starts(), ["a@0 #2"]);
+    w.lost(lane, Loss::Revoked);
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.end("a@0", End::Cancelled);
+    assert_eq!(w.starts(), ["a@0"]);
+}

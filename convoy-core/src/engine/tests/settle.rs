@@ -393,3 +393,16 @@ fn totals_count_what_was_handled() {
     w.lost(lane, Loss::Gone);
     assert_eq!((w.engine.totals().completed, w.engine.totals().lost), (2, 1));
 }
+
+#[test]
+fn what_is_passed_later_does_not_make_what_is_done_younger() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1)]);
+    w.starts();
+    w.done("a@0");
+    w.advance(200 * MS);
+    w.event(Event::Passed { grant: lane, below: 9 });
+    w.advance(50 * MS);
+    assert_eq!(w.commands(), ["settle 1 1/9"]);
+}
