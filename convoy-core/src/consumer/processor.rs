@@ -37,6 +37,11 @@ impl Processor {
         Self { driver, drain_within }
     }
 
+    #[cfg(test)]
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.driver
+    }
+
     /// Starts nothing more, keeps every session.
     pub fn pause(&self) {
         self.driver.pause(true);

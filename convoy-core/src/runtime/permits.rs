@@ -41,7 +41,7 @@ impl Permits {
     #[must_use]
     pub(crate) fn release(&self) -> bool {
         self.free.fetch_add(1, Ordering::SeqCst);
-        self.starved.load(Ordering::Relaxed) && self.starved.swap(false, Ordering::SeqCst)
+        self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst)
     }
 
     pub(crate) fn most(&self) -> usize {

@@ -45,7 +45,11 @@ where
                 let is_late = woke && !start.lease.holds(now());
                 worker.poll(start, token, is_late, &*make);
             }
-            None if worker.is_superseded() => return,
+            None if worker.is_superseded() => {
+                // What woke this one was meant for its successor; and what it ended may be followed by more.
+                worker.shard().work.notify_one();
+                return;
+            }
             None => {
                 worker.give_permit_back();
                 tokio::select! {

@@ -296,3 +296,30 @@ async fn a_session_broker_is_asked_for_sessions_and_gets_idle_ones_back() {
     assert_eq!((processor.snapshot().held, processor.snapshot().active_sessions), (0, 0));
     assert_eq!(script.said(|said| (said.released, said.settled_below)), (1, 1));
 }
+
+/// A worker was given up the moment before it came back from its poll: now it waits for work as its successor does.
+#[tokio::test(start_paused = true)]
+async fn what_wakes_a_worker_that_was_given_up_wakes_its_successor() {
+    let script = Script::new(Limits::lanes());
+    let log = Log::default();
+    let (first, second) = (Arc::clone(&log), Arc::clone(&log));
+    let handler = move |m: Received<String>| {
+        first.lock().push(m.body.clone());
+        async { Ok(()) }
+    };
+    let processor = script.consumer().processor().start(handler).await.unwrap();
+    let lane = script.lane();
+    script.deliver(lane, 0, "s", "1");
+    until("the worker waits for more", || processor.snapshot().completed == 1).await;
+    let driver = Arc::clone(processor.driver());
+    let number = driver.shards[0].watch.supersede();
+    let make = move |start: crate::engine::Start, _| {
+        second.lock().push(String::from_utf8_lossy(start.message.content.body()).into_owned());
+        async { Ok::<(), Failure>(()) }
+    };
+    tokio::spawn(super::super::worker::run(driver, 0, number, Arc::new(make)));
+    tokio::time::sleep(MS).await;
+    script.deliver(lane, 1, "s", "2");
+    until("the successor goes on", || processor.snapshot().completed == 2).await;
+    assert_eq!(*log.lock(), ["1", "2"]);
+}
