@@ -70,6 +70,9 @@ impl Observer for TracingObserver {
             Note::SetAside { session, position, answer, .. } => {
                 tracing::warn!(channel, group, %session, %position, ?answer, "dead-lettered");
             }
+            Note::HeldBack { session, .. } => {
+                tracing::debug!(channel, group, %session, "waits for the broker's answer to what was settled before");
+            }
             Note::Reading { place, on: false, hottest, .. } => {
                 tracing::info!(channel, group, %place, ?hottest, "buffer full; reading stopped");
             }

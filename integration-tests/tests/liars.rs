@@ -113,6 +113,14 @@ tests! {
     state_stale = StateStale,
 }
 
+/// Positions are the backend's word: those of this one are in order, and its messages are not.
+#[tokio::test(start_paused = true)]
+async fn neighbours_that_change_places_under_growing_positions_are_named_as_well() {
+    let verdict = perform(Told::ByBackend(Lie::SwapsNeighbours), &Play::ALONE, true).await;
+    assert!(verdict.fatal(Fatal::ReorderFirst) > 0, "{verdict}");
+    assert_eq!(verdict.fatal(Fatal::ReorderFirst), verdict.fatal_total(), "{verdict}");
+}
+
 #[test]
 fn every_fatal_name_but_those_of_park_has_its_liar() {
     for name in Fatal::ALL.iter().filter(|name| !name.name().starts_with("park-")) {

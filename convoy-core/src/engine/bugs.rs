@@ -83,4 +83,6 @@ bugs! {
     ReadingStaysOff = "reading-stays-off",
     /// An attempt that the loss of the right cut off is charged to the message.
     LossIsCharged = "loss-is-charged",
+    /// Messages start however much is done that the broker is not known to have.
+    NeverHoldsBack = "never-holds-back",
 }

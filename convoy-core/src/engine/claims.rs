@@ -134,6 +134,8 @@ impl Engine {
             Some(gi) if !self.grants[gi].reading && s.head.is_none() && self.limits.shape == Shape::Lanes => {
                 Next::Blocked
             }
+            // Only what other sessions do lets it go on.
+            Some(gi) if s.step == Step::Idle && s.run.is_none() && self.is_crowded_out(gi, si) => Next::Blocked,
             Some(_) => Next::Wait,
             None => Next::Lost,
         }

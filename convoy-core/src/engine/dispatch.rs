@@ -48,7 +48,7 @@ impl Engine {
             content: Arc::clone(&message.content),
         });
         if self.config_drops(gi) {
-            self.grants[gi].ring.push_back(Entry { position, session: si, stage: Stage::Done });
+            self.grants[gi].ring.push_back(Entry { position, session: si, stage: Stage::Done(now) });
             self.sessions[si].entries += 1;
             self.became_done(now, gi, position);
             return;
@@ -118,6 +118,12 @@ impl Engine {
         let Some(gi) = s.grant else { return };
         let g = &self.grants[gi];
         if !g.is_proved() || g.leaving.is_some() {
+            return;
+        }
+        if g.held_back && (g.in_flight > 0 || self.is_crowded_out(gi, si)) {
+            let turn = self.next_serial();
+            self.sessions[si].turn = turn;
+            self.note(|e| Note::HeldBack { grant: e.grants[gi].grant, session: e.sessions[si].id.clone() });
             return;
         }
         if let Some(claim) = s.claim {
@@ -190,6 +196,11 @@ impl Engine {
         }
         if expired && !self.bug(Bug::StartAfterExpiry) {
             self.check_grant(now, gi);
+            return None;
+        }
+        if self.must_hold_back(now, gi, self.nodes[head].position.value) {
+            self.grants[gi].held_back = true;
+            self.note(|e| Note::HeldBack { grant: e.grants[gi].grant, session: e.sessions[si].id.clone() });
             return None;
         }
         if let Some(defect) = self.nodes[head].defect
@@ -376,7 +387,7 @@ impl Engine {
         if let Some(entry) = self.grants[gi].entry(position)
             && entry.stage == Stage::Open
         {
-            entry.stage = Stage::Done;
+            entry.stage = Stage::Done(now);
             self.became_done(now, gi, position);
         }
     }

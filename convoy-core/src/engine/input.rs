@@ -275,6 +275,8 @@ pub enum Note {
     Retrying { grant: Grant, session: SessionId, position: Position, attempt: u32, wait: Duration },
     /// Reading of a place stopped, or went on. `hottest` has the most messages there.
     Reading { grant: Grant, place: Place, on: bool, hottest: Option<SessionId> },
+    /// The next message of this session waits until the broker is known to have more of what is done in its place: otherwise too much might be handled again.
+    HeldBack { grant: Grant, session: SessionId },
 }
 
 /// How a run ended, without its details.

@@ -48,7 +48,7 @@ impl Engine {
         if limits.settle == SettleStyle::Each {
             if now < g.settle_after {
                 self.arm_at(gi, g.settle_after);
-            } else if !g.untold.is_empty() {
+            } else if !g.untold.is_empty() && g.in_flight == 0 {
                 self.settle_each(gi);
             }
             return;
@@ -79,18 +79,18 @@ impl Engine {
         }
     }
 
-    /// One settlement for each message, in order.
+    /// One settlement for each message, in order, and one after the other: were one behind it applied while this one is not, there would be a gap.
     fn settle_each(&mut self, gi: usize) {
         let past_gap =
             self.bug(Bug::WatermarkPastGap) || self.bug(Bug::CompleteOutOfOrder) || self.bug(Bug::TwoHandlers);
         let g = &mut self.grants[gi];
-        let mut told = 0;
+        let mut told = None;
         for at in g.told_in_front..g.ring.len() {
             let entry = &mut g.ring[at];
             match entry.stage {
-                Stage::Done => {
+                Stage::Done(since) => {
                     self.serial += 1;
-                    told += 1;
+                    told = Some((entry.position, since));
                     entry.stage = Stage::Told(self.serial);
                     let watermark = entry.position.saturating_add(1);
                     let progress = Progress { watermark, end: g.end, above: Above::Nothing };
@@ -104,14 +104,13 @@ impl Engine {
             if at == g.told_in_front {
                 g.told_in_front += 1;
             }
+            if told.is_some() {
+                break;
+            }
         }
-        g.in_flight += told;
-        if told as usize == g.untold.len() {
-            g.untold.clear();
-        } else if told > 0 {
-            let mut untold = std::mem::take(&mut g.untold);
-            untold.retain(|position| g.entry(*position).is_some_and(|entry| entry.stage == Stage::Done));
-            g.untold = untold;
+        if let Some((position, since)) = told {
+            (g.in_flight, g.told_since) = (1, since);
+            g.untold.retain(|untold| *untold != position);
         }
     }
 
@@ -121,11 +120,13 @@ impl Engine {
         let style = self.limits.settle;
         let mut watermark = self.grants[gi].ring.iter().find(|e| e.stage == Stage::Open).map(|e| e.position);
         let mut end = self.grants[gi].end;
+        let mut covered = None;
         let mut above = Above::Nothing;
         if let SettleStyle::Open { most } = style
             && watermark.is_some()
         {
-            let (open, covered) = self.open_sessions(gi, most);
+            let (open, first_uncovered) = self.open_sessions(gi, most);
+            covered = first_uncovered;
             end = covered.unwrap_or(end);
             above = Above::Open(open);
         }
@@ -133,23 +134,25 @@ impl Engine {
         let wait = self.limits.settle_interval.max(Duration::from_millis(1));
         let g = &mut self.grants[gi];
         let mut told = std::mem::replace(&mut g.untold, std::mem::take(&mut g.told));
+        g.told_since = if told.is_empty() { Moment::NEVER } else { g.untold_since };
+        g.untold_since = Moment::NEVER;
         // With more open sessions than can be listed, what is done behind the last one is not told yet.
+        g.covered = covered.unwrap_or(u64::MAX);
         g.untold.extend(told.iter().filter(|position| **position >= end));
         if !g.untold.is_empty() {
             told.retain(|position| *position < end);
-            g.untold_since = now;
+            g.untold_since = g.untold_below(u64::MAX).1;
             if told.is_empty() && !g.passed {
                 g.told = told;
                 g.settle_after = now + wait;
                 g.no_room = true;
+                self.goes_on(gi);
                 return self.arm(now, gi);
             }
-        } else {
-            g.untold_since = Moment::NEVER;
         }
         for position in &told {
             if let Some(entry) = g.entry(*position)
-                && entry.stage == Stage::Done
+                && let Stage::Done(_) = entry.stage
             {
                 entry.stage = Stage::Told(ticket);
             }
@@ -226,6 +229,7 @@ impl Engine {
             Answer::Unknown | Answer::NotApplied => self.settle_again(now, gi, &told),
         }
         self.give_back(gi, told);
+        self.goes_on(gi);
         self.after_work(now, gi, grant);
     }
 
@@ -249,7 +253,7 @@ impl Engine {
     /// The defect of taking an old grant's answer for this one's: what was told is known.
     fn stale_answer_counts(&mut self, gi: usize) {
         let g = &mut self.grants[gi];
-        let told = g.ring.iter_mut().find(|e| matches!(e.stage, Stage::Done | Stage::Open));
+        let told = g.ring.iter_mut().find(|e| matches!(e.stage, Stage::Done(_) | Stage::Open));
         if let Some(entry) = told {
             entry.stage = Stage::Settled;
             g.settled_inside += 1;
@@ -300,18 +304,66 @@ impl Engine {
     fn settle_again(&mut self, now: Moment, gi: usize, told: &[u64]) {
         let wait = self.limits.settle_interval.max(Duration::from_millis(1));
         let g = &mut self.grants[gi];
+        // What waits since then still does.
+        let since = if told.is_empty() { now } else { g.told_since };
         for position in told {
             if let Some(entry) = g.entry(*position)
                 && let Stage::Told(_) = entry.stage
             {
-                entry.stage = Stage::Done;
+                entry.stage = Stage::Done(since);
                 g.untold.push(*position);
             }
         }
         g.told_in_front = 0;
         g.passed |= told.is_empty();
-        g.untold_since = now;
+        g.untold_since = g.untold_since.min(since);
         g.settle_after = now + wait;
+    }
+
+    /// Whether a message must not start now, so that what would be handled again after a loss stays bounded: too much is done that the broker is not known to have, or
+    /// some of it for too long.
+    pub(super) fn must_hold_back(&self, now: Moment, gi: usize, position: u64) -> bool {
+        // As much again, and for as long again, as until it is told: for the answer.
+        let is_too_much = |unsettled: usize, since: Moment| {
+            let late = self.limits.settle != SettleStyle::Each && now >= since + 2 * self.limits.settle_interval;
+            late || unsettled >= 2 * self.limits.settle_count as usize
+        };
+        let g = &self.grants[gi];
+        let (told, since) = match g.in_flight {
+            0 => (0, g.untold_since),
+            _ => (g.told.len().max(1), g.told_since.min(g.untold_since)),
+        };
+        if !is_too_much(g.untold.len() + told, since) || self.bug(Bug::NeverHoldsBack) {
+            return false;
+        }
+        // What makes room for more in the next settlement goes on, as long as that itself is told in time.
+        let makes_room = g.in_flight == 0 && position < g.covered && g.covered != u64::MAX;
+        let (count, since) = if makes_room { g.untold_below(g.covered) } else { return true };
+        is_too_much(count, since)
+    }
+
+    /// Whether the next message of this session waits until other sessions make room for it in a settlement.
+    pub(super) fn is_crowded_out(&self, gi: usize, si: usize) -> bool {
+        let g = &self.grants[gi];
+        let head = self.sessions[si].head.map(|head| self.nodes[head].position.value);
+        g.held_back && g.in_flight == 0 && g.covered != u64::MAX && head.is_some_and(|head| head >= g.covered)
+    }
+
+    /// What was held back is looked at again.
+    fn goes_on(&mut self, gi: usize) {
+        if !std::mem::take(&mut self.grants[gi].held_back) {
+            return;
+        }
+        let open = self.grants[gi].ring.iter().filter_map(|entry| entry.open());
+        let mut held: Vec<(u64, usize)> = open.map(|si| (self.sessions[si].turn, si)).collect();
+        // Whoever waits for longest is first again.
+        held.sort_unstable();
+        held.dedup();
+        for (_, si) in held {
+            if self.sessions[si].step == Step::Idle {
+                self.activate(si);
+            }
+        }
     }
 
     /// Keeps the memory of a settlement for the next one.

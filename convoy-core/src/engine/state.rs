@@ -52,12 +52,18 @@ pub(super) struct GrantState {
     /// Positions that are resolved and that the broker was not told of yet, in the order in which they were.
     pub(super) untold: Vec<u64>,
     pub(super) untold_since: Moment,
+    /// When the first of what the settlement on its way speaks of was resolved.
+    pub(super) told_since: Moment,
     /// Positions that the settlement on its way speaks of; not with [`SettleStyle::Each`](crate::backend::SettleStyle::Each).
     pub(super) told: Vec<u64>,
     /// Names that settlement.
     pub(super) ticket: u64,
     /// Nothing of what is untold can be told while the open sessions before it stay open.
     pub(super) no_room: bool,
+    /// The first position that the last settlement had no room to speak of.
+    pub(super) covered: u64,
+    /// Something waits to start until more of what is done is settled.
+    pub(super) held_back: bool,
     /// Positions were passed that the broker was not told of yet.
     pub(super) passed: bool,
     /// Settlements without an answer.
@@ -116,8 +122,8 @@ impl Entry {
 pub(super) enum Stage {
     /// Buffered or running.
     Open,
-    /// Resolved; the broker was not told.
-    Done,
+    /// Resolved then; the broker was not told.
+    Done(Moment),
     /// The broker was told, under this ticket.
     Told(u64),
     /// The broker is known to have it.
@@ -127,12 +133,26 @@ pub(super) enum Stage {
 impl GrantState {
     /// The entry of this position. Where positions have no holes it stands as far behind the front as its position says.
     pub(super) fn entry(&mut self, position: u64) -> Option<&mut Entry> {
-        let at = usize::try_from(position.checked_sub(self.ring.front()?.position)?).ok()?;
-        let at = match self.ring.get(at) {
-            Some(entry) if entry.position == position => at,
-            _ => self.ring.binary_search_by_key(&position, |entry| entry.position).ok()?,
-        };
+        let at = self.find(position)?;
         self.ring.get_mut(at)
+    }
+
+    fn find(&self, position: u64) -> Option<usize> {
+        let at = usize::try_from(position.checked_sub(self.ring.front()?.position)?).ok()?;
+        match self.ring.get(at) {
+            Some(entry) if entry.position == position => Some(at),
+            _ => self.ring.binary_search_by_key(&position, |entry| entry.position).ok(),
+        }
+    }
+
+    /// How much is untold below this position, and when the first of it was resolved.
+    pub(super) fn untold_below(&self, end: u64) -> (usize, Moment) {
+        let since = |position: &u64| match self.ring.get(self.find(*position)?)?.stage {
+            Stage::Done(since) => Some(since),
+            _ => None,
+        };
+        let untold = self.untold.iter().filter(|position| **position < end).filter_map(since);
+        untold.fold((0, Moment::NEVER), |(count, oldest), since| (count + 1, oldest.min(since)))
     }
 
     /// Whether nothing is buffered and nothing runs.

@@ -27,8 +27,18 @@ pub(super) struct Convoy {
     started_producer: u32,
     pub(super) duplicates: u32,
     pub(super) allowed: u32,
-    /// How much of what is allowed comes from the grant before.
+    /// How much of what is allowed comes from the grant before, and that one's number in the order of time.
     pub(super) credited: u32,
+    pub(super) credited_of: u32,
+}
+
+/// An older grant that goes on in a session behind a newer one.
+#[derive(Debug, Default)]
+pub(super) struct Zombie {
+    /// How much of what is allowed comes from it.
+    pub(super) credited: u32,
+    /// What it started last.
+    pub(super) last: Option<Message>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +47,8 @@ pub(super) struct Convoys {
     pub(super) all: Vec<Convoy>,
     /// The furthest first start of the producers that are not the last of their session.
     others: HashMap<(u32, u32), u64, RandomState>,
+    /// Older grants that went on in a session behind a newer one, by their number in the order of time.
+    pub(super) zombies: HashMap<(u32, u32), Zombie, RandomState>,
     last: Option<((u32, u64), u32)>,
 }
 
@@ -45,6 +57,7 @@ impl Convoys {
         self.index.clear();
         self.all.clear();
         self.others.clear();
+        self.zombies.clear();
         self.last = None;
     }
 
@@ -76,6 +89,7 @@ impl Convoys {
                 duplicates: 0,
                 allowed: 0,
                 credited: 0,
+                credited_of: 0,
             });
             u32::try_from(self.all.len() - 1).unwrap_or(NIL)
         });

@@ -18,11 +18,11 @@ pub struct Options {
     pub order: Order,
     /// How long a run may go on after its right ended, as its process saw it.
     pub grace: u64,
-    /// The settle interval: what finished longer ago must be settled.
+    /// The settle interval: when so old, what finished is to be settled.
     pub settle_interval: u64,
-    /// The settle count: the most that may be finished and unsettled in a session.
+    /// The most that may be finished and unsettled in a session: twice the settle count, since as much again may finish until the answer.
     pub settle_count: u32,
-    /// How long the answer to a settlement may take on top of the interval.
+    /// How long the answer to a settlement may take on top of the interval, before nothing more may be started.
     pub settle_slack: u64,
     /// The attempts after which a message may be dead-lettered as exhausted; 0 for no check.
     pub max_attempts: u32,

@@ -163,14 +163,16 @@ impl Checker {
             let right_end = left.right_end().min(event.time);
             self.report.count(Reported::Takeover);
             self.report.measure(Reported::Takeover, event.time - right_end);
-            convoy.credited = 0;
+            (convoy.credited, convoy.credited_of) = (0, left.serial);
             if !left.drained {
+                // From the end of the first one on, so much may finish until it is settled.
                 let recent = self.options.settle_interval.saturating_add(self.options.settle_slack);
-                let (mut unsettled, mut next) = (0, convoy.list.head);
+                let (mut unsettled, mut next, mut first) = (0, convoy.list.head, None);
                 while let Some(entry) = self.ring.get(next) {
-                    let finished = entry.has(flag::DONE) && entry.ended_in == left.serial;
-                    let late = entry.ended_at.saturating_add(recent) >= right_end;
-                    unsettled += u32::from(finished && late && !entry.has(flag::SETTLED));
+                    if entry.has(flag::DONE) && entry.ended_in == left.serial && !entry.has(flag::SETTLED) {
+                        let first = *first.get_or_insert(entry.ended_at);
+                        unsettled += u32::from(entry.ended_at <= first.saturating_add(recent));
+                    }
                     next = entry.next;
                 }
                 convoy.credited = unsettled.min(self.options.settle_count) + 1;
@@ -266,12 +268,12 @@ impl Checker {
                 behind |= position < convoy.started_to;
                 convoy.started_to = convoy.started_to.max(position);
             }
-            _ => {
-                let sent = self.sends.sent.get(&start.message);
-                let sure = sent.is_some_and(|s| s.copies == 1 && s.outcome != Some(Answer::Unknown));
-                behind |= sure && started.is_some_and(|to| to > start.message.pseq);
-            }
+            _ => {}
         }
+        // Positions are the backend's word; that a producer's order is the log's is known without it.
+        let sent = self.sends.sent.get(&start.message);
+        let sure = sent.is_some_and(|s| s.copies == 1 && s.outcome != Some(Answer::Unknown));
+        behind |= sure && started.is_some_and(|to| to > start.message.pseq);
         self.convoys.set_started(at, start.message);
         if behind && flags & (flag::EXTRA | flag::MALFORMED) == 0 {
             let why = format!("{} first started after one that lies behind it in the log", tell(start.message));
@@ -283,16 +285,23 @@ impl Checker {
     /// the right is judged by its deadline and by the overlap, and its repeats as duplicates.
     fn zombie_start(&mut self, event: &Event, start: &Start, at: u32, id: u32, grant: u32) {
         self.first_start(event, start, at, id);
-        let drained = self.grants.get(grant).is_some_and(|grant| grant.drained);
+        let (drained, serial) = self.grants.get(grant).map_or((false, 0), |grant| (grant.drained, grant.serial));
         let most = self.options.settle_count.saturating_add(1);
-        let again = self.ring.get_mut(id).is_none_or(|entry| {
+        let zombie = self.convoys.zombies.entry((at, serial)).or_default();
+        let retry = zombie.last.replace(start.message) == Some(start.message);
+        let again = self.ring.get_mut(id).map_or(!retry, |entry| {
             let again = entry.has(flag::DONE | flag::CUT);
             entry.flags &= !(flag::DONE | flag::CUT);
             again
         });
         let Some(convoy) = self.convoys.all.get_mut(at as usize) else { return };
-        if !drained && convoy.credited < most {
-            convoy.credited += 1;
+        // It ends without a finished drain as well: so much of its own may be repeated, or repeats.
+        let credited = match serial == convoy.credited_of {
+            true => &mut convoy.credited,
+            false => &mut zombie.credited,
+        };
+        if !drained && *credited < most {
+            *credited += 1;
             convoy.allowed += 1;
         }
         if again {

@@ -38,6 +38,8 @@ pub enum Lie {
     StoresOutOfOrder,
     /// It stores a message again, behind later ones.
     StoresTwice,
+    /// It delivers two neighbours in the other order, under positions that grow all the same.
+    SwapsNeighbours,
     /// It changes a byte of a body.
     FlipsAByte,
     /// It delivers a message under another session.

@@ -126,6 +126,17 @@ impl LyingSource {
     }
 }
 
+/// The first two messages change their contents.
+fn swap_first_two(events: &mut [Event]) {
+    let mut contents = events.iter_mut().filter_map(|event| match event {
+        Event::Delivered { message, .. } => Some(&mut message.content),
+        _ => None,
+    });
+    if let (Some(first), Some(second)) = (contents.next(), contents.next()) {
+        std::mem::swap(first, second);
+    }
+}
+
 /// The same message with another first byte.
 fn flipped(content: &Content) -> Content {
     let mut body = content.body().to_vec();
@@ -140,7 +151,12 @@ fn flipped(content: &Content) -> Content {
 #[async_trait]
 impl Source for LyingSource {
     fn limits(&self) -> Limits {
-        self.inner.limits()
+        let mut limits = self.inner.limits();
+        if matches!(self.lie, Lie::IgnoresSettlements | Lie::OverstatesLock) {
+            // Otherwise the engine would start nothing more after the first few.
+            limits.settle_count = u32::MAX;
+        }
+        limits
     }
 
     async fn next(&self, into: &mut Vec<Event>) -> Result<()> {
@@ -153,6 +169,9 @@ impl Source for LyingSource {
             };
             let mut told = lock(&self.told);
             into.append(&mut told.events);
+            if self.lie == Lie::SwapsNeighbours {
+                swap_first_two(&mut events);
+            }
             for event in events {
                 self.tell(&mut told, event, into);
             }

@@ -8,6 +8,7 @@ use super::rng::Rng;
 use super::sender::Sender;
 use super::world::{PATIENCE, World};
 use crate::history::What;
+use convoy_core::backend::SettleStyle;
 
 impl World {
     /// Makes everything ready for the schedule of the plan.
@@ -29,15 +30,11 @@ impl World {
         // A process that goes on after a freeze needs a moment to see what is due.
         options.grace = plan.grace + 2 * MS;
         options.max_attempts = plan.max_attempts;
-        if plan.answers_in_time() {
-            let nanos = u64::try_from(plan.limits.settle_interval.as_nanos()).unwrap_or(u64::MAX);
-            options.settle_interval = nanos;
-            options.settle_slack = 6 * plan.delay.1 + MS;
-            options.settle_count = plan.limits.settle_count + 64;
-        } else {
-            // Answers may take as long as a fault does: what is finished and unsettled still bounds the repeats.
-            (options.settle_interval, options.settle_slack, options.settle_count) = (PATIENCE, PATIENCE, 10_000);
-        }
+        // However late an answer is: the engine starts nothing more after twice the interval, and twice the count.
+        let nanos = u64::try_from(plan.limits.settle_interval.as_nanos()).unwrap_or(u64::MAX);
+        let by_age = plan.limits.settle != SettleStyle::Each;
+        (options.settle_interval, options.settle_slack) = if by_age { (nanos, nanos) } else { (PATIENCE, PATIENCE) };
+        options.settle_count = 2 * plan.limits.settle_count;
         tell!(env, "seed {} {:?}", plan.seed, plan);
         env.judge.push(BEGIN, 0, What::GroupStart);
 

@@ -229,14 +229,6 @@ impl Plan {
         matches!(self.limits.settle, SettleStyle::Open { most } if most < sessions)
     }
 
-    /// Whether nothing delays the answer to a settlement beyond the links' own delay, and a settlement has room for everything.
-    pub(crate) fn answers_in_time(&self) -> bool {
-        if self.has_no_room() {
-            return false;
-        }
-        self.settle_faults == 0 && self.store_faults == 0 && self.is_reachable()
-    }
-
     /// Whether nothing keeps a lease from being renewed.
     pub(crate) fn renews_in_time(&self) -> bool {
         self.renew_faults == 0 && self.is_reachable()

@@ -51,6 +51,12 @@ impl Turns {
                 self.runs = [true; SESSIONS];
                 self.clear();
             }
+            // For how long it waits then is up to the broker's answers.
+            Note::HeldBack { session, .. } => {
+                if let Some(at) = Process::slot_of(session_key(session)) {
+                    (self.since[at], self.runs[at]) = (0, true);
+                }
+            }
             Note::Retrying { session, .. } => {
                 if let Some(at) = Process::slot_of(session_key(session)) {
                     self.since[at] = 0;

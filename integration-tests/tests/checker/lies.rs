@@ -492,8 +492,10 @@ lies! {
         h.send((1..=4).map(m));
         h.grant(A);
         h.deliver(A, (1..=4).map(m));
-        (1..=4).for_each(|n| h.run(A, m(n)));
-        h.wait(SECOND);
+        (1..=4).for_each(|n| {
+            h.run(A, m(n));
+            h.wait(SECOND);
+        });
         h.lose(A, Cause::Connection);
         h.grant(B);
         h.handle(B, (1..=4).map(m));

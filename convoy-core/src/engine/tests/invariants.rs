@@ -97,11 +97,14 @@ impl Engine {
                 positions.sort_unstable();
                 positions
             };
-            assert_eq!(sorted(&g.untold), stage(|s| *s == Stage::Done), "untold");
+            assert_eq!(sorted(&g.untold), stage(|s| matches!(s, Stage::Done(_))), "untold");
             assert_eq!(g.settled_inside, stage(|s| *s == Stage::Settled).len(), "settled inside");
             let told = stage(|s| matches!(s, Stage::Told(_)));
             match self.limits.settle {
-                SettleStyle::Each => assert_eq!(g.in_flight as usize, told.len(), "in flight"),
+                SettleStyle::Each => {
+                    assert_eq!(g.in_flight as usize, told.len(), "in flight");
+                    assert!(told.len() <= 1, "one settlement is out at a time");
+                }
                 _ => {
                     assert_eq!(sorted(&g.told), told, "told");
                     assert!(
@@ -150,8 +153,9 @@ impl Engine {
                 }
                 Step::Idle => {
                     let may_start = s.grant.is_some_and(|gi| self.grants[gi].may_start(now));
+                    let held_back = s.grant.is_some_and(|gi| self.grants[gi].held_back);
                     let can_start = s.head.is_some() && s.run.is_none() && may_start;
-                    assert!(!can_start || stands_still, "{} is forgotten", s.id);
+                    assert!(!can_start || stands_still || held_back, "{} is forgotten", s.id);
                 }
             }
             assert_eq!(s.timer.is_some(), s.step == Step::Waiting);

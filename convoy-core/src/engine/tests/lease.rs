@@ -256,6 +256,7 @@ fn a_handler_timeout_is_a_failed_attempt() {
     assert_eq!(w.starts(), ["b@1", "c@2"]);
     w.done("b@1");
     w.advance(7 * SEC - Duration::from_nanos(1));
+    w.answer_all();
     assert_eq!(w.notices(), NOTHING);
     w.advance(Duration::from_nanos(1));
     assert_eq!(w.notices(), ["cancel a@0 TimedOut"]);

@@ -42,6 +42,7 @@ fn text(note: &Note) -> String {
         Note::Retrying { grant, session, position, attempt, wait } => {
             format!("retrying {} {session}@{position} #{attempt} {wait:?}", grant.epoch())
         }
+        Note::HeldBack { grant, session } => format!("{grant:?} holds {session} back"),
         Note::Reading { grant, place, on, hottest } => {
             let hottest = hottest.as_ref().map_or("-".to_owned(), ToString::to_string);
             format!("reading {} {place} {on} {hottest}", grant.epoch())

@@ -172,20 +172,23 @@ fn a_refused_settlement_ends_the_grant() {
 }
 
 #[test]
-fn message_by_message_each_is_settled_in_order() {
+fn message_by_message_one_is_settled_after_the_other() {
     let mut w = World::sessions();
     let grant = w.session("a");
     w.deliver_all(grant, &[("a", 3), ("a", 5), ("a", 9)]);
-    for run in ["a@3", "a@5", "a@9"] {
+    for run in ["a@3", "a@5"] {
         assert_eq!(w.start().unwrap(), run);
         w.done(run);
     }
-    assert_eq!(w.commands(), ["settle 1 4/10", "settle 1 6/10", "settle 1 10/10"], "without waiting for answers");
+    assert_eq!(w.commands(), ["settle 1 4/10"], "were the next one applied and this one not, there would be a gap");
+    assert_eq!(w.start(), None, "two are done that the broker is not known to have");
     w.answer(Answer::Ok);
-    assert_eq!(w.engine.grants[0].ring.len(), 2);
-    w.tickets.swap(0, 1);
+    assert_eq!(w.commands(), ["settle 1 6/10"]);
+    assert_eq!(w.start().unwrap(), "a@9");
+    w.done("a@9");
+    assert_eq!(w.commands(), NOTHING);
     w.answer(Answer::Ok);
-    assert_eq!(w.engine.grants[0].ring.len(), 2, "answers may come in any order");
+    assert_eq!((w.commands(), w.engine.grants[0].ring.len()), (vec!["settle 1 10/10".to_owned()], 1));
     w.answer(Answer::Ok);
     assert_eq!((w.engine.grants[0].ring.len(), w.engine.counts().sessions), (0, 0));
 }
@@ -199,11 +202,12 @@ fn message_by_message_one_that_was_not_applied_is_asked_for_again_after_a_wait()
     w.commands.clear();
     w.answer(Answer::NotApplied);
     assert_eq!(w.commands(), NOTHING, "not at once: the broker may be busy");
-    w.answer(Answer::Ok);
     w.advance(MS - Duration::from_nanos(1));
     assert_eq!(w.commands(), NOTHING);
     w.advance(Duration::from_nanos(1));
     assert_eq!(w.commands(), ["settle 1 1/2"]);
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 2/2"]);
     w.answer(Answer::Ok);
     assert_eq!(w.engine.counts().sessions, 0);
 }
@@ -218,11 +222,75 @@ fn message_by_message_nothing_is_settled_past_a_gap() {
     w.advance(SEC);
     assert_eq!(w.commands(), NOTHING);
     w.done("a@0");
-    assert_eq!(w.commands(), ["settle 1 1/3", "settle 1 2/3"]);
+    assert_eq!(w.commands(), ["settle 1 1/3"]);
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 2/3"]);
     w.done("c@2");
-    assert_eq!(w.commands(), ["settle 1 3/3"]);
+    assert_eq!(w.commands(), NOTHING);
     w.answer_all();
+    assert_eq!(w.commands(), ["settle 1 3/3"]);
     assert_eq!(w.engine.counts().sessions, 0);
+}
+
+#[test]
+fn nothing_starts_while_twice_the_settle_count_is_done_and_not_known_to_be_settled() {
+    let mut w = World::new(config(), Limits { settle_count: 2, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4), ("f", 5)]);
+    for run in ["a@0", "b@1", "c@2", "d@3"] {
+        assert_eq!(w.start().unwrap(), run);
+        w.done(run);
+    }
+    assert_eq!(w.commands(), ["settle 1 2/6"], "its answer is waited for");
+    assert_eq!(w.starts(), NOTHING);
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 4/6"]);
+    assert_eq!(w.starts(), ["e@4", "f@5"]);
+}
+
+#[test]
+fn nothing_starts_while_a_settlement_has_no_answer_for_too_long() {
+    for answer in [Answer::Ok, Answer::NotApplied] {
+        let mut w = World::lanes();
+        let lane = w.lane(0);
+        w.deliver_all(lane, &[("a", 0), ("a", 1), ("a", 2), ("b", 3)]);
+        assert_eq!(w.start().unwrap(), "a@0");
+        w.done("a@0");
+        w.advance(500 * MS - Duration::from_nanos(1));
+        assert_eq!(w.commands(), ["settle 1 1/4"], "after an interval");
+        assert_eq!(w.start().unwrap(), "b@3");
+        w.advance(Duration::from_nanos(1));
+        assert_eq!(w.start(), None, "after another one");
+        w.advance(SEC);
+        assert_eq!(w.start(), None);
+        w.answer(answer);
+        if answer == Answer::NotApplied {
+            assert_eq!(w.start(), None, "it is as old as before");
+            w.advance(250 * MS);
+            w.answer(Answer::Ok);
+        }
+        assert_eq!(w.start().unwrap(), "a@1");
+    }
+}
+
+#[test]
+fn what_makes_room_for_the_next_settlement_goes_on() {
+    let mut w = open(1);
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("b", 2), ("c", 3), ("c", 4)]);
+    assert_eq!(w.starts(), ["a@0", "b@1", "c@3"]);
+    w.done("c@3");
+    w.advance(500 * MS);
+    assert_eq!(w.commands(), NOTHING, "only a can be listed, and b is open as well");
+    assert_eq!(w.start(), None, "c@4 would be one more that cannot be told");
+    w.end("a@0", End::Returned);
+    assert_eq!(w.starts(), ["a@0"]);
+    w.done("a@0");
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 1/4 open b@1"], "now c is the only one behind it");
+    assert_eq!(w.start(), None, "until it is answered");
+    w.answer(Answer::Ok);
+    assert_eq!(w.starts(), ["c@4"]);
 }
 
 #[test]

@@ -20,8 +20,7 @@ impl Broker {
         if personality == Personality::Group {
             self.members[env.rights[token as usize].process as usize].expires = env.now + env.plan.lock;
         }
-        let mishap = self.out_of_turn(env, token, &progress).or_else(|| self.mishap(env));
-        match mishap {
+        match self.mishap(env) {
             Some(Kind::AnswerLost) => {
                 self.apply(env, token, &progress);
                 self.no_answer(env, token, Down::Settled(token, ticket, Answer::Unknown));
@@ -39,14 +38,6 @@ impl Broker {
             }
         }
         self.pump(env, token);
-    }
-
-    /// On a broker that settles message by message, one behind a message whose settlement did not happen does not happen either.
-    fn out_of_turn(&self, env: &Env, token: u32, progress: &Progress) -> Option<Kind> {
-        let each = env.plan.limits.settle == SettleStyle::Each;
-        let spot = &self.spots[env.rights[token as usize].place as usize];
-        let head = spot.entries.get(spot.head as usize).map_or(u64::MAX, |at| u64::from(*at) + 1);
-        (each && head + 1 < progress.watermark).then_some(Kind::SettleNotApplied)
     }
 
     fn mishap(&self, env: &mut Env) -> Option<Kind> {
