@@ -244,3 +244,41 @@ fn nothing_is_ready_before_its_right_is_proved() {
     w.deliver(lane, "b", 1);
     assert!(!w.engine.has_ready());
 }
+
+#[test]
+fn turns_of_many_sessions_that_left_the_line_at_once_are_cleared_by_the_next() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    for position in 0..200 {
+        w.deliver(lane, &format!("s{position}"), position);
+    }
+    for position in 0..200 {
+        w.engine.claim_named(w.now, &Place::Lane(0), &id(&format!("s{position}"))).unwrap();
+    }
+    assert_eq!(w.engine.counts().ready, 0);
+    w.deliver(lane, "next", 200);
+    assert_eq!((w.engine.ready.len(), w.starts()), (1, vec!["next@200".to_owned()]));
+}
+
+#[test]
+fn a_burst_gives_its_memory_back_and_what_waits_goes_on() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "kept", 0);
+    w.starts();
+    w.end("kept@0", failed(Then::RetryIn(10 * SEC)));
+    for position in 1..200 {
+        w.deliver(lane, &format!("s{position}"), position);
+    }
+    w.handle_all();
+    w.advance(250 * MS);
+    w.answer_all();
+    w.engine.shrink();
+    w.collect();
+    assert_eq!((w.engine.counts().sessions, w.engine.counts().messages), (1, 1));
+    let e = &w.engine;
+    let kept = [e.sessions.capacity(), e.nodes.capacity(), e.runs.capacity(), e.ready.capacity(), e.spare.capacity()];
+    assert!(kept.iter().all(|kept| *kept < 10), "{kept:?}");
+    w.advance(10 * SEC);
+    assert_eq!(w.starts(), ["kept@0 #2"]);
+}

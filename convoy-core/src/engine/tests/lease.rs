@@ -413,3 +413,41 @@ fn a_session_that_becomes_idle_a_thousand_times_is_remembered_once() {
     assert_eq!(w.commands(), ["release 1"]);
     assert_eq!((w.engine.timers.len(), w.engine.next_deadline()), (0, None));
 }
+
+#[test]
+fn evidence_that_lengthens_nothing_does_not_put_off_the_renewal() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.advance(10 * SEC);
+    w.event(Event::Proved { grant: lane, asked_at: w.now, valid_for: VALID - 10 * SEC });
+    w.advance(5 * SEC);
+    assert_eq!(w.commands(), ["renew 1"]);
+}
+
+#[test]
+fn the_memory_of_rights_that_are_gone_is_kept_for_the_next_and_bounded() {
+    let mut w = World::lanes();
+    let lanes: Vec<Grant> = (0..100).map(|lane| w.lane(lane)).collect();
+    for lane in lanes {
+        w.lost(lane, Loss::Revoked);
+    }
+    assert_eq!(w.engine.spare.len(), 64);
+    w.lane(0);
+    assert_eq!(w.engine.spare.len(), 63, "it is used");
+}
+
+#[test]
+fn attempts_are_counted_anew_under_the_next_right() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.starts();
+    w.fail("a@0");
+    w.advance(50 * MS);
+    assert_eq!(w.starts(), ["a@0 #2"]);
+    w.lost(lane, Loss::Revoked);
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    w.end("a@0", End::Cancelled);
+    assert_eq!(w.starts(), ["a@0"], "though its session outlived the one before");
+}

@@ -399,3 +399,24 @@ fn attempts_of_a_right_that_was_lost_do_not_count_though_its_handler_kept_the_se
     w.end("a@0", End::Cancelled);
     assert_eq!(w.starts(), ["a@0"]);
 }
+
+#[test]
+fn totals_count_failures_waits_and_dead_letters() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver(lane, "a", 0);
+    for _ in 0..2 {
+        w.starts();
+        w.fail("a@0");
+        w.advance(SEC);
+    }
+    w.starts();
+    w.end("a@0", failed(Then::DeadLetter));
+    w.copied(lane, 0, Answer::Ok);
+    w.answer_all();
+    w.deliver(lane, "b", 1);
+    w.handle_all();
+    w.lost(lane, Loss::Gone);
+    let expected = super::super::Totals { completed: 1, failed: 3, retried: 2, dead_lettered: 1, lost: 1 };
+    assert_eq!(w.engine.totals(), expected);
+}
