@@ -474,3 +474,48 @@ fn what_is_passed_later_does_not_make_what_is_done_younger() {
     w.advance(50 * MS);
     assert_eq!(w.commands(), ["settle 1 1/9"]);
 }
+
+#[test]
+fn message_by_message_an_answer_is_for_the_message_that_it_names() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver_all(grant, &[("a", 0), ("a", 1)]);
+    w.handle_all();
+    w.commands.clear();
+    w.tickets.swap(0, 1);
+    w.answer(Answer::NotApplied);
+    w.answer(Answer::Ok);
+    w.advance(MS);
+    assert_eq!(w.commands(), ["settle 1 2/2"]);
+}
+
+#[test]
+fn message_by_message_what_is_done_behind_a_gap_stays_untold() {
+    let mut w = World::new(config(), Limits { settle: SettleStyle::Each, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 3)]);
+    w.starts();
+    w.done("b@1");
+    w.done("d@3");
+    w.done("a@0");
+    assert_eq!(w.commands(), ["settle 1 1/4", "settle 1 2/4"]);
+    assert_eq!(w.engine.grants[0].untold, [3]);
+    w.done("c@2");
+    assert_eq!(w.commands(), ["settle 1 3/4", "settle 1 4/4"]);
+}
+
+#[test]
+fn while_a_settlement_is_out_the_age_of_what_follows_asks_for_no_tick() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    w.starts();
+    w.done("a@0");
+    w.advance(250 * MS);
+    w.done("b@1");
+    w.prove(lane);
+    assert_eq!(w.engine.next_deadline(), Some(w.now + 14_750 * MS), "but for the renewal of before");
+    w.advance(SEC);
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands(), ["settle 1 1/3", "settle 1 2/3"]);
+}
