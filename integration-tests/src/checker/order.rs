@@ -263,12 +263,9 @@ impl Checker {
         let started = self.convoys.started_of(at, start.message.producer);
         let Some(convoy) = self.convoys.all.get_mut(at as usize) else { return };
         let mut behind = flags & flag::OVERTAKEN != 0;
-        match (self.options.order, position) {
-            (Order::Total, Some(position)) => {
-                behind |= position < convoy.started_to;
-                convoy.started_to = convoy.started_to.max(position);
-            }
-            _ => {}
+        if let (Order::Total, Some(position)) = (self.options.order, position) {
+            behind |= position < convoy.started_to;
+            convoy.started_to = convoy.started_to.max(position);
         }
         // Positions are the backend's word; that a producer's order is the log's is known without it.
         let sent = self.sends.sent.get(&start.message);

@@ -476,17 +476,17 @@ fn what_is_passed_later_does_not_make_what_is_done_younger() {
 }
 
 #[test]
-fn message_by_message_an_answer_is_for_the_message_that_it_names() {
+fn message_by_message_an_answer_is_for_the_settlement_that_it_names() {
     let mut w = World::sessions();
     let grant = w.session("a");
     w.deliver_all(grant, &[("a", 0), ("a", 1)]);
     w.handle_all();
     w.commands.clear();
-    w.tickets.swap(0, 1);
-    w.answer(Answer::NotApplied);
+    let (_, ticket) = w.tickets[0];
+    w.event(Event::Settled { grant, ticket: crate::backend::Ticket(ticket.0 + 1), answer: Answer::Ok });
+    assert_eq!((w.commands(), w.engine.grants[0].ring.len()), (vec![], 2), "nobody asked for that one");
     w.answer(Answer::Ok);
-    w.advance(MS);
-    assert_eq!(w.commands(), ["settle 1 2/2"]);
+    assert_eq!((w.commands(), w.engine.grants[0].ring.len()), (vec!["settle 1 2/2".to_owned()], 1));
 }
 
 #[test]
@@ -498,9 +498,12 @@ fn message_by_message_what_is_done_behind_a_gap_stays_untold() {
     w.done("b@1");
     w.done("d@3");
     w.done("a@0");
+    w.answer(Answer::Ok);
+    w.answer(Answer::Ok);
     assert_eq!(w.commands(), ["settle 1 1/4", "settle 1 2/4"]);
     assert_eq!(w.engine.grants[0].untold, [3]);
     w.done("c@2");
+    w.answer(Answer::Ok);
     assert_eq!(w.commands(), ["settle 1 3/4", "settle 1 4/4"]);
 }
 

@@ -320,6 +320,8 @@ async fn what_wakes_a_worker_that_was_given_up_wakes_its_successor() {
     tokio::spawn(super::super::worker::run(driver, 0, number, Arc::new(make)));
     tokio::time::sleep(MS).await;
     script.deliver(lane, 1, "s", "2");
+    let began = tokio::time::Instant::now();
     until("the successor goes on", || processor.snapshot().completed == 2).await;
+    assert!(began.elapsed() < 100 * MS, "at once, not with the next renewal: {:?}", began.elapsed());
     assert_eq!(*log.lock(), ["1", "2"]);
 }
