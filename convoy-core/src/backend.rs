@@ -9,7 +9,7 @@
 //!    `asked_at` is when it was *sent*. `valid_for` is the least time for which the broker will not give the right away, counted from there. It may come unasked.
 //!    [`Command::Renew`] may end in nothing while the right stands: the engine asks again.
 //! 4. **Settlements are answered**, or their grant is lost: [`Command::Settle`] by [`Event::Settled`], [`Command::SetAside`] by
-//!    [`Event::SetAside`]; see [`Answer`]. Except for [`SettleStyle::Each`] there is one out at a time of a grant.
+//!    [`Event::SetAside`]; see [`Answer`]. There is one settlement out at a time of a grant. Nothing more is started there while too much waits for one.
 //! 5. **Nothing comes back by itself.** A backend never retries, requeues, reorders or drops a message, and never settles what it was not told to.
 //! 6. **Release and surrender are the last word** on a grant; neither is answered. The right is given back at the broker (at once where the broker can, at the latest
 //!    at [`Source::close`]), what was unsettled is offered again in order under a later grant, here or elsewhere, and what the source had buffered is thrown away.
@@ -358,7 +358,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SettleStyle {
-    /// Every message for itself, in order: `watermark` is one past it.
+    /// Every message for itself, in order, each after the answer to the one before: `watermark` is one past it.
     Each,
     /// A watermark, and single positions above it ([`Above::Done`]).
     Delta,
@@ -400,8 +400,10 @@ pub struct Limits {
     /// How progress is recorded.
     pub settle: SettleStyle,
     /// Settle when so many messages are done and not yet settled: at most half of what the broker hands out ahead. When nothing is left to do it is settled at once.
+    /// When twice as many are done and not known to be settled, nothing more is started in their place: so many may come again after a loss.
     pub settle_count: u32,
-    /// Settle when the oldest message that is done and not yet settled is so old.
+    /// Settle when the oldest message that is done and not yet settled is so old. When it is twice as old and not known to be settled, nothing more is started in its
+    /// place. Not with [`SettleStyle::Each`], where each is settled at once.
     pub settle_interval: Duration,
     /// Whether a later settlement covers one whose answer was lost. Otherwise a lost answer ends the grant.
     pub later_settle_covers: bool,

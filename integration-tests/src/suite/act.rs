@@ -83,7 +83,6 @@ impl Act {
     pub(super) fn new(stage: Stage, shape: Shape, patience: Duration, seed: u64) -> Self {
         let mut options = Options::total();
         options.grace = nanos(Duration::from_secs(2)) + nanos(Duration::from_millis(500));
-        options.settle_slack = nanos(Duration::from_secs(6));
         Self {
             stage,
             shape,

@@ -27,6 +27,13 @@ pub(super) const ALL: &[Scenario] = &[
         wishes short_lock()
     ),
     scenario!("connection-cut-and-made-again", [NoLoss, ZombieBound, SuffixRedelivery], cut, needs[Cut]),
+    scenario!(
+        "what-has-no-answer-holds-the-rest-back",
+        [BoundedDuplicates, SuffixRedelivery, NoLoss],
+        unanswered,
+        needs[Silence],
+        wishes short_lock()
+    ),
     scenario!("half-open-connection", [LiveExclusion, ZombieBound, NoLoss], half_open, needs[Silence], wishes short_lock()),
     scenario!("stale-events-are-dropped", [NoLoss, SessionFifo, LiveExclusion], stale, needs[Lose, Stale]),
     scenario!("idle-session-is-released-and-forgotten", [SessionFifo, NoLoss], idle, only Sessions),
@@ -133,6 +140,27 @@ async fn half_open(act: Arc<Act>) -> Held {
         same!(log.of(session), ["0", "0", "1", "2"], "session {session}");
     }
     hold!(a.snapshot().lost >= 1, "it believes to hold what it lost: {:?}", a.snapshot());
+    drop(a);
+    let report = b.drain().await?;
+    hold!(report.drained, "it did not drain: {report:?}");
+    act.judge()
+}
+
+/// Its settlements have no answer any more, and its right holds for a while: it must not go on and on with what another will have to do again.
+async fn unanswered(act: Arc<Act>) -> Held {
+    let log = Log::default();
+    let work = |(log, name): (Log, &'static str), message: Received<String>| async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        log.write(format!("{name} {} {}", message.session(), message.body));
+        Ok(())
+    };
+    let a = act.processor().start(with_state((log.clone(), "a"), work)).await?;
+    let producer = act.producer().await?;
+    send(&producer, 2, 60).await?;
+    act.completed(&a, 10).await?;
+    act.inject(Fault::Silence(0))?;
+    let b = act.processor().start(with_state((log.clone(), "b"), work)).await?;
+    act.until("all is handled", || (0..2).all(|s| log.count(&format!("b s{s} 59")) == 1)).await?;
     drop(a);
     let report = b.drain().await?;
     hold!(report.drained, "it did not drain: {report:?}");
