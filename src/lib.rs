@@ -10,9 +10,8 @@
 //! let orders = broker.producer("orders").await?;
 //! orders.send(Message::new("order-17", "paid")?).await?;
 //!
-//! let done = broker.consumer("orders").processor().start(bill).await?;
-//! # while done.snapshot().completed < 1 { tokio::task::yield_now().await; }
-//! done.drain().await?;
+//! let shutdown = tokio::time::sleep(std::time::Duration::from_millis(50)); // a service says convoy::shutdown_signal()
+//! broker.consumer("orders").processor().run_until(shutdown, bill).await?;
 //! # Ok(()) }
 //!
 //! async fn bill(order: Received<String>) -> Result<(), Failure> {

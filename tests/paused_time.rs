@@ -38,7 +38,7 @@ async fn a_message_that_keeps_failing_is_dead_lettered_and_its_session_goes_on()
     }
     processor.drain().await.expect("drained");
 
-    // Two waits of a minute passed, in no time.
+    // Two waits of half a minute to a minute each (they are drawn) passed, in no time.
     assert!(began.elapsed() >= Duration::from_secs(60));
     let seen = seen.lock().expect("no panic under it").clone();
     assert_eq!(seen, ["placed#1", "lost parcel#1", "lost parcel#2", "lost parcel#3", "refunded#1"]);

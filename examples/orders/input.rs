@@ -105,8 +105,18 @@ impl Input {
     }
 }
 
+/// What is wrong with a line; where in it is the column, since the line is told already.
+fn not_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    match error.column() {
+        0 => format!("no event in JSON: {what}"),
+        column => format!("no event in JSON: {what}, at column {column}"),
+    }
+}
+
 fn event(line: &[u8]) -> Result<Message, String> {
-    let event: Event = serde_json::from_slice(line).map_err(|e| format!("no event in JSON: {e}"))?;
+    let event: Event = serde_json::from_slice(line).map_err(|e| not_json(&e))?;
     let session = match event.session {
         Some(Value::String(session)) => session,
         Some(_) => return Err("`session` is not text".to_owned()),

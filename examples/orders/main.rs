@@ -160,6 +160,7 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         malformed: input.malformed.len(),
         took,
         busy: job.busy(),
+        peak: job.peak(),
         ended: ended.unwrap_or_default(),
         closed: closed.is_ok(),
         verdict: report::judge(&history, &dead, args.attempts, whole),

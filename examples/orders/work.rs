@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use convoy::{Failure, Json, MessageId, Received};
@@ -18,17 +18,41 @@ pub(crate) struct Job {
     attempts: Option<u32>,
     pub(crate) poison: HashSet<MessageId>,
     busy: AtomicU64,
+    running: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+/// Counts a handler while it runs, however it ends.
+struct Running<'a>(&'a Job);
+
+impl<'a> Running<'a> {
+    fn new(job: &'a Job) -> Self {
+        job.peak.fetch_max(job.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Self(job)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Job {
     pub(crate) fn new(args: &Args, poison: HashSet<MessageId>) -> Self {
         let Args { work, seed, fail_rate, attempts, .. } = *args;
-        Self { work, seed, fail_rate, attempts, poison, busy: AtomicU64::new(0) }
+        let (busy, running, peak) = Default::default();
+        Self { work, seed, fail_rate, attempts, poison, busy, running, peak }
     }
 
     /// The time of all attempts together: what one at a time would have taken.
     pub(crate) fn busy(&self) -> Duration {
         Duration::from_nanos(self.busy.load(Ordering::Relaxed))
+    }
+
+    /// The most handlers that ran at once, as they counted themselves.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak.load(Ordering::SeqCst)
     }
 
     fn fails(&self, message: &Received<Json<Value>>) -> bool {
@@ -46,6 +70,7 @@ impl Job {
 /// Handles one message.
 pub(crate) async fn handle(job: Arc<Job>, message: Received<Json<Value>>) -> Result<(), Failure> {
     let begun = Instant::now();
+    let _running = Running::new(&job);
     if !job.work.is_zero() {
         tokio::time::sleep(job.work).await;
     }
