@@ -15,6 +15,8 @@ struct Copy {
     session: u64,
     /// The order in which they were first set aside: the log order, since a session has one at a time.
     seq: u64,
+    /// When it was asked for last.
+    asked_at: u64,
     confirmed: bool,
     stored: bool,
     /// The source was settled as a dead letter, by then.
@@ -25,10 +27,17 @@ struct Copy {
 }
 
 #[derive(Debug, Default)]
+struct Furthest {
+    confirmed: u64,
+    confirmed_at: u64,
+    seen: u64,
+}
+
+#[derive(Debug, Default)]
 pub(super) struct Dead {
     copies: HashMap<(u32, Message), Copy, RandomState>,
     /// The furthest first copy of a session, confirmed and seen in the store.
-    furthest: HashMap<u32, (u64, u64), RandomState>,
+    furthest: HashMap<u32, Furthest, RandomState>,
     seq: u64,
 }
 
@@ -45,6 +54,7 @@ impl Dead {
             Copy {
                 session,
                 seq: self.seq,
+                asked_at: 0,
                 confirmed: false,
                 stored: false,
                 settled_at: None,
@@ -58,7 +68,7 @@ impl Dead {
 impl Checker {
     pub(super) fn dead_asked(&mut self, event: &Event, of: Of, at: u32, entry: u32, reason: Reason) {
         let Some(message) = of.message else { return };
-        self.dead.copy(at, of.session, message);
+        self.dead.copy(at, of.session, message).asked_at = event.time;
         if let Some(early) = self.dead_in_time(entry, reason) {
             self.fatal(event, Fatal::DeadEarly, of, format!("{} was dead-lettered {early}", tell(message)));
         }
@@ -84,14 +94,17 @@ impl Checker {
         if std::mem::replace(&mut copy.confirmed, true) {
             return;
         }
-        let (seq, completed) = (copy.seq, copy.completed);
+        let (seq, asked_at, completed) = (copy.seq, copy.asked_at, copy.completed);
         if completed {
             self.ghost(at, message);
             return;
         }
-        let furthest = &mut self.dead.furthest.entry(at).or_default().0;
-        let behind = seq < *furthest;
-        *furthest = seq.max(*furthest);
+        let furthest = self.dead.furthest.entry(at).or_default();
+        // An answer may come late, to a process that was frozen: the copy was made at some time since it was asked for.
+        let behind = seq < furthest.confirmed && asked_at >= furthest.confirmed_at;
+        if seq > furthest.confirmed {
+            (furthest.confirmed, furthest.confirmed_at) = (seq, event.time);
+        }
         if behind {
             self.fatal(event, Fatal::DeadReorder, Of::new(session, message, id), out_of_order(message));
         }
@@ -142,7 +155,7 @@ impl Checker {
             self.ghost(at, message);
             return;
         }
-        let furthest = &mut self.dead.furthest.entry(at).or_default().1;
+        let furthest = &mut self.dead.furthest.entry(at).or_default().seen;
         let behind = seq < *furthest;
         *furthest = seq.max(*furthest);
         if behind {

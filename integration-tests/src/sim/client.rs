@@ -105,7 +105,7 @@ impl Process {
                 self.feed_event(env, Event::Settled { grant, ticket, answer });
             }
             Down::SetAside(token, position, answer) => {
-                self.asked.retain(|asked| !matches!(asked, Asked::Aside(_, of) if *of == position));
+                self.asked.retain(|asked| !matches!(asked, Asked::Aside(by, of) if (*by, *of) == (token, position)));
                 let grant = env.rights[token as usize].grant;
                 self.feed_event(env, Event::SetAside { grant, position, answer });
             }
