@@ -73,8 +73,8 @@ impl Processor {
         self.driver.take_failure()
     }
 
-    /// Starts nothing more: what waits in the broker is left there, for whoever comes next. Lets running handlers end, settles what they did, gives every session back and closes. Handlers that run at the limit of
-    /// [`drain_within`](super::ProcessorBuilder::drain_within) are told to end before it and dropped at it.
+    /// Starts nothing more: what waits in the broker is left there, for whoever comes next. Lets running handlers end, settles what they did,
+    /// gives every session back and closes. Handlers that run at the limit of [`drain_within`](super::ProcessorBuilder::drain_within) are told to end before it and dropped at it.
     ///
     /// Whether a handler had asked to stop is told by [`failed`](Self::failed), and by [`run_until`](super::ProcessorBuilder::run_until); not here.
     ///

@@ -123,8 +123,7 @@ impl Engine {
         if g.held_back && (g.in_flight > 0 || self.is_crowded_out(gi, si)) {
             let turn = self.next_serial();
             self.sessions[si].turn = turn;
-            self.note(|e| Note::HeldBack { grant: e.grants[gi].grant, session: e.sessions[si].id.clone() });
-            return;
+            return self.hold_back(gi, si);
         }
         if let Some(claim) = s.claim {
             self.sessions[si].step = Step::Offered;
@@ -199,8 +198,7 @@ impl Engine {
             return None;
         }
         if self.must_hold_back(now, gi, self.nodes[head].position.value) {
-            self.grants[gi].held_back = true;
-            self.note(|e| Note::HeldBack { grant: e.grants[gi].grant, session: e.sessions[si].id.clone() });
+            self.hold_back(gi, si);
             return None;
         }
         if let Some(defect) = self.nodes[head].defect

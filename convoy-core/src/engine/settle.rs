@@ -323,10 +323,11 @@ impl Engine {
     /// Whether a message must not start now, so that what would be handled again after a loss stays bounded: too much is done that the broker is not known to have, or
     /// some of it for too long.
     pub(super) fn must_hold_back(&self, now: Moment, gi: usize, position: u64) -> bool {
-        // As much again, and for as long again, as until it is told: for the answer.
+        // As much again, and for as long again, as until it is told: for the answer. Where nothing is done there is nothing to wait for.
+        let most = 2 * self.limits.settle_count.max(1) as usize;
         let is_too_much = |unsettled: usize, since: Moment| {
             let late = self.limits.settle != SettleStyle::Each && now >= since + 2 * self.limits.settle_interval;
-            late || unsettled >= 2 * self.limits.settle_count as usize
+            unsettled > 0 && (late || unsettled >= most)
         };
         let g = &self.grants[gi];
         let (told, since) = match g.in_flight {
@@ -347,6 +348,12 @@ impl Engine {
         let g = &self.grants[gi];
         let head = self.sessions[si].head.map(|head| self.nodes[head].position.value);
         g.held_back && g.in_flight == 0 && g.covered != u64::MAX && head.is_some_and(|head| head >= g.covered)
+    }
+
+    /// Something of this session is held back, and observers are told.
+    pub(super) fn hold_back(&mut self, gi: usize, si: usize) {
+        self.grants[gi].held_back = true;
+        self.note(|e| Note::HeldBack { grant: e.grants[gi].grant, session: e.sessions[si].id.clone() });
     }
 
     /// What was held back is looked at again.

@@ -1,5 +1,7 @@
 //! How a schedule begins: everything as new, messages dealt, faults laid out.
 
+use convoy_core::backend::SettleStyle;
+
 use super::env::{Tally, tell};
 use super::plan::{BEGIN, MS, weights};
 use super::process::Process;
@@ -8,7 +10,6 @@ use super::rng::Rng;
 use super::sender::Sender;
 use super::world::{PATIENCE, World};
 use crate::history::What;
-use convoy_core::backend::SettleStyle;
 
 impl World {
     /// Makes everything ready for the schedule of the plan.

@@ -435,19 +435,3 @@ fn the_memory_of_rights_that_are_gone_is_kept_for_the_next_and_bounded() {
     w.lane(0);
     assert_eq!(w.engine.spare.len(), 63, "it is used");
 }
-
-#[test]
-fn attempts_are_counted_anew_under_the_next_right() {
-    let mut w = World::lanes();
-    let lane = w.lane(0);
-    w.deliver(lane, "a", 0);
-    w.starts();
-    w.fail("a@0");
-    w.advance(50 * MS);
-    assert_eq!(w.starts(), ["a@0 #2"]);
-    w.lost(lane, Loss::Revoked);
-    let lane = w.lane(0);
-    w.deliver(lane, "a", 0);
-    w.end("a@0", End::Cancelled);
-    assert_eq!(w.starts(), ["a@0"], "though its session outlived the one before");
-}

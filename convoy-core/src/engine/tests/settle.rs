@@ -249,6 +249,23 @@ fn nothing_starts_while_twice_the_settle_count_is_done_and_not_known_to_be_settl
 }
 
 #[test]
+fn a_backend_that_names_no_count_and_no_interval_is_handled_all_the_same() {
+    let limits = Limits { settle_count: 0, settle_interval: Duration::ZERO, ..Limits::lanes() };
+    for limits in [limits.clone(), Limits { settle: SettleStyle::Each, ..limits }] {
+        let mut w = World::new(config(), limits);
+        let lane = w.lane(0);
+        w.event(Event::Passed { grant: lane, below: 1 });
+        w.deliver_all(lane, &[("a", 1), ("a", 2), ("b", 3), ("b", 4)]);
+        while w.engine.counts().messages > 0 {
+            let before = w.engine.counts().messages;
+            w.handle_all();
+            w.answer_all();
+            assert!(w.engine.counts().messages < before, "it stands still");
+        }
+    }
+}
+
+#[test]
 fn nothing_starts_while_a_settlement_has_no_answer_for_too_long() {
     for answer in [Answer::Ok, Answer::NotApplied] {
         let mut w = World::lanes();
