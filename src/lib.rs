@@ -23,14 +23,18 @@
 //! | feature | on by default | gives |
 //! |---|---|---|
 //! | `memory` | yes | `memory://name`, the broker in this process, and the module `memory` |
+//! | `rabbitmq` | no | `amqp://user:password@host`, RabbitMQ, and the module `rabbitmq` |
+//! | `rabbitmq-tls` | no | the same with TLS: `amqps://` |
 //! | `json` | yes | `Json<T>` bodies and `Message::json` |
 
 pub use convoy_core::*;
 #[cfg(feature = "memory")]
 pub use convoy_memory as memory;
+#[cfg(feature = "rabbitmq")]
+pub use convoy_rabbitmq as rabbitmq;
 
 /// The schemes that there are backends for, each with the feature that brings it.
-const SCHEMES: &[(&str, &str)] = &[("memory", "memory")];
+const SCHEMES: &[(&str, &str)] = &[("memory", "memory"), ("amqp", "rabbitmq"), ("amqps", "rabbitmq-tls")];
 
 /// Connects to the broker of this URL: its scheme says which backend that is, and its options are those of that backend.
 ///
@@ -45,6 +49,8 @@ pub async fn connect(url: &str) -> Result<Broker> {
     match url.split_once("://").map_or("", |(scheme, _)| scheme) {
         #[cfg(feature = "memory")]
         "memory" => memory::MemoryBroker::from_url(url).map(Broker::new),
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => rabbitmq::RabbitBroker::from_url(url).await.map(Broker::new),
         scheme => Err(no_backend(scheme)),
     }
 }

@@ -127,6 +127,19 @@ impl SessionId {
         }
     }
 
+    /// The pinned hash by which brokers of lanes place a session: murmur2 as the JVM's Kafka clients have it, without the sign bit. It never changes: another
+    /// value would put a session's next message into another lane.
+    ///
+    /// ```
+    /// # use convoy_core::SessionId;
+    /// assert_eq!(SessionId::new("foobar")?.lane_hash() % 8, 6);
+    /// # Ok::<(), convoy_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn lane_hash(&self) -> u32 {
+        crate::murmur::murmur2(self.as_bytes())
+    }
+
     /// A stable 64-bit hash (FNV-1a) of the id: the same in every process and every version.
     #[must_use]
     pub fn stable_hash(&self) -> u64 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use convoy_core::Result;
 use convoy_core::backend::{Limits, Shape};
+use convoy_core::option::{bytes, duration, flag, number};
 use url::Url;
 
 use crate::error::invalid_option;
@@ -253,54 +254,6 @@ pub(crate) fn parse(url: &str) -> Result<FromUrl> {
     }
     options.validate()?;
     Ok(FromUrl { name: parsed.host_str().unwrap_or_default().to_owned(), options, given })
-}
-
-fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
-    value.parse().map_err(|_| wrong(name, value, "a whole number that is not too large"))
-}
-
-fn flag(name: &str, value: &str) -> Result<bool> {
-    match value {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(wrong(name, value, "`true` or `false`")),
-    }
-}
-
-fn bytes<T: TryFrom<u64>>(name: &str, value: &str) -> Result<T> {
-    let (digits, unit) = split(value);
-    let scale: u64 = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => 0,
-    };
-    let size = digits.parse::<u64>().ok().filter(|_| scale > 0).and_then(|n| n.checked_mul(scale));
-    size.and_then(|n| T::try_from(n).ok()).ok_or_else(|| wrong(name, value, "a size like `4096`, `64KiB`, `1MiB`"))
-}
-
-fn duration(name: &str, value: &str) -> Result<Duration> {
-    let (digits, unit) = split(value);
-    let nanos: u64 = match unit {
-        "us" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => 0,
-    };
-    let total = digits.parse::<u64>().ok().filter(|_| nanos > 0).and_then(|n| n.checked_mul(nanos));
-    total.map(Duration::from_nanos).ok_or_else(|| wrong(name, value, "a duration like `250ms`, `30s`, `5m`"))
-}
-
-fn split(value: &str) -> (&str, &str) {
-    value.split_at(value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len()))
-}
-
-fn wrong(name: &str, value: &str, wants: &str) -> convoy_core::Error {
-    let shown: String = value.escape_debug().take(64).collect();
-    invalid_option(name, format!("`{name}` wants {wants}, not `{shown}`"))
 }
 
 #[cfg(test)]

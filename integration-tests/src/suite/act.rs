@@ -80,8 +80,7 @@ pub struct Act {
 pub const GROUP: &str = "workers";
 
 impl Act {
-    pub(super) fn new(stage: Stage, shape: Shape, patience: Duration, seed: u64) -> Self {
-        let mut options = Options::total();
+    pub(super) fn new(stage: Stage, shape: Shape, mut options: Options, patience: Duration, seed: u64) -> Self {
         options.grace = nanos(Duration::from_secs(2)) + nanos(Duration::from_millis(500));
         Self {
             stage,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use convoy_core::{Broker, Defect, Result, SessionId};
 
+use crate::checker::Options;
+
 /// Which of the two shapes a broker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -42,11 +44,21 @@ pub trait Harness: Send + Sync + 'static {
         &[]
     }
 
+    /// What its histories are judged by: how the order of a session is known.
+    fn judged_by(&self) -> Options {
+        Options::total()
+    }
+
     /// A channel that nobody used before, on a broker that answers.
     ///
     /// # Errors
     /// When no broker can be reached: every scenario fails then.
     async fn stage(&self, wishes: Wishes) -> Result<Stage>;
+
+    /// Takes away what was made for a scenario that is over, where a broker would keep it.
+    async fn strike(&self, channel: &str) {
+        let _ = channel;
+    }
 }
 
 /// What a scenario wants of its broker. A harness that cannot give it gives what it can.

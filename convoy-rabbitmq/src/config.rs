@@ -1,0 +1,376 @@
+//! Options, by builder and by URL, under one set of names.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use convoy_core::Result;
+use convoy_core::backend::{FenceKind, Limits};
+use convoy_core::option::{bytes, duration, flag, invalid, number};
+use url::Url;
+
+/// What can be set. Every name but those of the address is a method here and an option of the URL.
+///
+/// ```
+/// use std::time::Duration;
+/// use convoy_rabbitmq::Options;
+///
+/// let built = Options::new("127.0.0.1").credentials("guest", "guest").lanes(8).heartbeat(Duration::from_secs(5));
+/// let named = Options::from_url("amqp://guest:guest@127.0.0.1:5672?lanes=8&heartbeat=5s")?;
+/// assert_eq!(format!("{built:?}"), format!("{named:?}"));
+/// assert!(!format!("{built:?}").contains("password: \"guest\""), "no secret is ever shown");
+/// # Ok::<(), convoy_core::Error>(())
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Options {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) vhost: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) tls: bool,
+    pub(crate) plaintext: bool,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) lanes: u32,
+    pub(crate) prefetch: u16,
+    pub(crate) heartbeat: Duration,
+    pub(crate) connect_limit: Duration,
+    pub(crate) answer_limit: Duration,
+    pub(crate) settle_count: Option<u32>,
+    pub(crate) settle_interval: Duration,
+    pub(crate) handover: Duration,
+    pub(crate) max_message: usize,
+    pub(crate) auto_create: bool,
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty $(=> $wrap:expr)?;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, $name: $kind) -> Self {
+            self.$name = setters!(@ $name $(, $wrap)?);
+            self
+        }
+    )*};
+    (@ $name:ident) => { $name };
+    (@ $name:ident, $wrap:expr) => { $wrap($name) };
+}
+
+/// So much of a heartbeat is taken off what evidence is good for.
+const MARGIN: u32 = 10;
+
+impl Options {
+    /// A broker on this host, as the guest user of the virtual host `/`.
+    #[must_use]
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port: None,
+            vhost: "/".to_owned(),
+            user: "guest".to_owned(),
+            password: "guest".to_owned(),
+            tls: false,
+            plaintext: false,
+            tls_ca: None,
+            lanes: 64,
+            prefetch: 500,
+            heartbeat: Duration::from_secs(10),
+            connect_limit: Duration::from_secs(10),
+            answer_limit: Duration::from_secs(10),
+            settle_count: None,
+            settle_interval: Duration::from_millis(250),
+            handover: Duration::from_secs(5),
+            max_message: 16 << 20,
+            auto_create: false,
+        }
+    }
+
+    /// The user and its password.
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = user.into();
+        self.password = password.into();
+        self
+    }
+
+    /// The port; 5672, or 5671 with TLS, unless it is said.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// The virtual host; `/` unless it is said.
+    #[must_use]
+    pub fn vhost(mut self, vhost: impl Into<String>) -> Self {
+        self.vhost = vhost.into();
+        self
+    }
+
+    /// The certificates, as PEM, of those whose word on the broker's identity is taken beside the system's own.
+    #[must_use]
+    pub fn tls_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_ca = Some(file.into());
+        self
+    }
+
+    setters! {
+        /// Whether to speak TLS: `amqps://` in a URL.
+        tls: bool;
+        /// Allows to speak without TLS to a host that is not this one: passwords and messages can then be read on the way.
+        plaintext: bool;
+        /// How many lanes a consumer group has, 1 to 1 024; 64 unless it is said. Pinned when the group is provisioned: all its members say the same.
+        lanes: u32;
+        /// How many messages of a lane are handed out ahead; 500 unless it is said. Pinned with the lanes, since a smaller one somewhere would reorder.
+        prefetch: u16;
+        /// The heartbeat of connections, in whole seconds from 1 s on; 10 s unless it is said. A right that is not proved again for so long ends here, well before the
+        /// broker, which waits for two missed heartbeats, can give it away.
+        heartbeat: Duration;
+        /// How long connecting may take; 10 s unless it is said.
+        connect_limit: Duration;
+        /// How long the broker may take to answer a request; 10 s unless it is said.
+        answer_limit: Duration;
+        /// Acknowledge when so many messages are done; a quarter of the prefetch unless it is said, and at most half of it.
+        settle_count: u32 => Some;
+        /// Acknowledge when the oldest that is done is so old; 250 ms unless it is said. When nothing is left to do it is acknowledged at once.
+        settle_interval: Duration;
+        /// How long a lane that moves to another member waits for running handlers; 5 s unless it is said.
+        handover: Duration;
+        /// The largest message; 16 MiB unless it is said, which is what a 4.x broker takes.
+        max_message: usize;
+        /// Whether a channel and its group are provisioned when they are first used and missing. Off unless it is said: what is sent before a group is there is refused, and
+        /// a name that was mistyped would be made.
+        auto_create: bool;
+    }
+
+    /// Reads `amqp://user:password@host:port/vhost?option=value`, or `amqps://` for TLS.
+    ///
+    /// # Errors
+    /// [`InvalidOption`](convoy_core::ErrorKind::InvalidOption), naming the option. Never the password.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let parsed = Url::parse(url).map_err(|e| invalid("url", "the URL cannot be read").caused_by(e))?;
+        let tls = match parsed.scheme() {
+            "amqp" => false,
+            "amqps" => true,
+            other => {
+                return Err(invalid(
+                    "url",
+                    format!("this is the backend of `amqp://` and `amqps://`, not `{other}://`"),
+                ));
+            }
+        };
+        let host =
+            parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("url", "the URL names no host"))?;
+        if parsed.fragment().is_some() {
+            return Err(invalid("url", "an AMQP URL has no part behind `#`; write a `#` of the password as `%23`"));
+        }
+        let mut options = Self::new(host).tls(tls);
+        options.port = parsed.port();
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            options.user = decoded("url", parsed.username())?;
+            options.password = decoded("url", parsed.password().unwrap_or_default())?;
+        }
+        match parsed.path().strip_prefix('/').unwrap_or_default() {
+            "" => {}
+            vhost if vhost.contains('/') => {
+                return Err(invalid("url", "a virtual host with a `/` in it is written with `%2F`"));
+            }
+            vhost => options.vhost = decoded("url", vhost)?,
+        }
+        let mut given: Vec<String> = Vec::new();
+        for (name, value) in parsed.query_pairs() {
+            if given.iter().any(|n| *n == name) {
+                return Err(invalid(&name, format!("`{name}` is given twice")));
+            }
+            options.set(&name, &value)?;
+            given.push(name.into_owned());
+        }
+        options.validate()?;
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        match name {
+            "plaintext" => self.plaintext = flag(name, value)?,
+            "tls_ca" => self.tls_ca = Some(PathBuf::from(value)),
+            "connect_limit" => self.connect_limit = duration(name, value)?,
+            "answer_limit" => self.answer_limit = duration(name, value)?,
+            "heartbeat" => self.heartbeat = duration(name, value)?,
+            "handover" => self.handover = duration(name, value)?,
+            "settle_count" => self.settle_count = Some(number(name, value)?),
+            "settle_interval" => self.settle_interval = duration(name, value)?,
+            "max_message" => self.max_message = bytes(name, value)?,
+            "auto_create" => self.auto_create = flag(name, value)?,
+            _ => return self.set_of_channel(name, value),
+        }
+        Ok(())
+    }
+
+    /// What the description of a channel may say.
+    pub(crate) fn set_of_channel(&mut self, name: &str, value: &str) -> Result<()> {
+        match name {
+            "lanes" => self.lanes = number(name, value)?,
+            "prefetch" => self.prefetch = number(name, value)?,
+            _ => return Err(invalid(name, format!("unknown option `{name}`"))),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.tls && cfg!(not(feature = "tls")) {
+            return Err(invalid(
+                "url",
+                "`amqps://` needs TLS, and this build has none: turn on the feature `tls` of convoy-rabbitmq (`rabbitmq-tls` of convoy-mq)",
+            ));
+        }
+        if !self.tls && self.tls_ca.is_some() {
+            return Err(invalid("tls_ca", "`tls_ca` is for `amqps://`"));
+        }
+        if !self.tls && !self.plaintext && !is_this_host(&self.host) {
+            let why = "without TLS the password and every message can be read on the way: use `amqps://`, or say `plaintext=true` if that is meant";
+            return Err(invalid("plaintext", why));
+        }
+        let most = u64::from(u16::MAX);
+        if self.heartbeat.subsec_nanos() != 0 || !(1..=most).contains(&self.heartbeat.as_secs()) {
+            return Err(invalid("heartbeat", "`heartbeat` is a whole number of seconds, from 1s on"));
+        }
+        if !(1..=crate::names::SLOTS).contains(&self.lanes) {
+            return Err(invalid("lanes", format!("`lanes` is 1 to {}", crate::names::SLOTS)));
+        }
+        if self.prefetch < 2 {
+            return Err(invalid("prefetch", "`prefetch` is at least 2: with none the client would hold everything"));
+        }
+        let zero = [
+            ("connect_limit", self.connect_limit.is_zero()),
+            ("answer_limit", self.answer_limit.is_zero()),
+            ("settle_count", self.settle_count == Some(0)),
+            ("max_message", self.max_message == 0),
+        ];
+        if let Some((name, _)) = zero.iter().find(|(_, zero)| *zero) {
+            return Err(invalid(name, format!("`{name}` must be more than 0")));
+        }
+        if self.settle_count.is_some_and(|count| count > u32::from(self.prefetch) / 2) {
+            return Err(invalid("settle_count", "`settle_count` is at most half of `prefetch`"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn address(&self) -> (&str, u16) {
+        (&self.host, self.port.unwrap_or(if self.tls { 5671 } else { 5672 }))
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let ahead = u32::from(self.prefetch);
+        let mut limits = Limits::lanes();
+        limits.settle_count = self.settle_count.unwrap_or((ahead / 4).max(1)).min((ahead / 2).max(1));
+        limits.settle_interval = self.settle_interval;
+        // A settlement without an answer ends with its AMQP channel.
+        limits.later_settle_covers = false;
+        limits.margin = self.heartbeat / MARGIN;
+        limits.fence = FenceKind::Producer;
+        limits.max_message = self.max_message;
+        limits
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("address", &self.address())
+            .field("vhost", &self.vhost)
+            .field("user", &self.user)
+            .field("tls", &self.tls)
+            .field("lanes", &self.lanes)
+            .field("prefetch", &self.prefetch)
+            .field("heartbeat", &self.heartbeat)
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_this_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Undoes the `%xx` of a part of a URL.
+fn decoded(name: &str, text: &str) -> Result<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let hex = [rest.next(), rest.next()].map(|digit| digit.and_then(|d| char::from(d).to_digit(16)));
+        let [Some(high), Some(low)] = hex else {
+            return Err(invalid(
+                name,
+                "a `%` in a URL is followed by two hexadecimal digits; write `%25` for one by itself",
+            ));
+        };
+        out.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(out).map_err(|_| invalid(name, "user, password and virtual host are UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use convoy_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_url_says_everything_that_the_builder_says() {
+        let url = "amqp://me:p%40ss%2F@127.0.0.1:5673/a%2Fb?lanes=8&prefetch=20&heartbeat=5s&connect_limit=1s&answer_limit=2s\
+                   &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&auto_create=true&plaintext=true";
+        let read = Options::from_url(url).unwrap();
+        assert_eq!((read.user.as_str(), read.password.as_str(), read.vhost.as_str()), ("me", "p@ss/", "a/b"));
+        assert_eq!((read.address(), read.lanes, read.prefetch), (("127.0.0.1", 5673), 8, 20));
+        assert_eq!(read.heartbeat, Duration::from_secs(5));
+        assert_eq!((read.connect_limit, read.answer_limit), (Duration::from_secs(1), Duration::from_secs(2)));
+        assert_eq!((read.settle_count, read.settle_interval), (Some(10), Duration::from_millis(20)));
+        assert_eq!((read.handover, read.max_message), (Duration::from_secs(1), 1024));
+        assert!(read.auto_create && read.plaintext && !read.tls);
+        let plain = Options::from_url("amqp://localhost").unwrap();
+        assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.address().1), ("guest", "/", 5672));
+        assert_eq!(Options::from_url("amqp://localhost/").unwrap().vhost, "/");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_no_secret_shown() {
+        for (url, name) in [
+            ("amqp://me:secret@h.example", "plaintext"),
+            ("amqp://me:secret@127.0.0.1?lane=8", "lane"),
+            ("amqp://me:secret@127.0.0.1?lanes=0", "lanes"),
+            ("amqp://me:secret@127.0.0.1?lanes=1025", "lanes"),
+            ("amqp://me:secret@127.0.0.1?lanes=8&lanes=8", "lanes"),
+            ("amqp://me:secret@127.0.0.1?prefetch=0", "prefetch"),
+            ("amqp://me:secret@127.0.0.1?prefetch=70000", "prefetch"),
+            ("amqp://me:secret@127.0.0.1?heartbeat=1500ms", "heartbeat"),
+            ("amqp://me:secret@127.0.0.1?heartbeat=0s", "heartbeat"),
+            ("amqp://me:secret@127.0.0.1?settle_count=251", "settle_count"),
+            ("amqp://me:secret@127.0.0.1?tls_ca=ca.pem", "tls_ca"),
+            ("amqp://me:secret@127.0.0.1/a/b", "url"),
+            ("amqp://me:secret%zz@127.0.0.1", "url"),
+            ("amqp://me:secret@127.0.0.1#x", "url"),
+            ("amqp:///x", "url"),
+            ("kafka://127.0.0.1", "url"),
+            ("nonsense", "url"),
+        ] {
+            let error = Options::from_url(url).err().unwrap_or_else(|| panic!("{url} was taken"));
+            assert_eq!((error.kind(), error.context("option")), (ErrorKind::InvalidOption, Some(name)), "{url}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+        assert!(Options::from_url("amqp://me:secret@h.example?plaintext=true").is_ok());
+        assert!(!format!("{:?}", Options::from_url("amqp://me:secret@127.0.0.1").unwrap()).contains("secret"));
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn tls_in_a_build_without_it_is_refused_and_never_spoken_in_plain_text() {
+        let error = Options::from_url("amqps://h.example").unwrap_err();
+        assert!(error.to_string().contains("feature `tls`"), "{error}");
+    }
+}

@@ -1,0 +1,329 @@
+//! How a message looks on the wire, and how what is on the wire looks as a message.
+//!
+//! | AMQP | what |
+//! |---|---|
+//! | body | the body |
+//! | `message-id` | the message's id, as a UUID |
+//! | `content-type` | the content type |
+//! | `type` | the type name |
+//! | header `convoy-session` | the session id: text, or bytes |
+//! | header `convoy-sent` | when it was sent, in microseconds since 1970 |
+//! | header `convoy-producer`, `convoy-number`, `convoy-prev`, `convoy-skipped` | the producer's incarnation, its number, that of this session's message before it, and whether one was skipped |
+//! | other headers | the message's own |
+//!
+//! A publisher in another language needs `convoy-session`, and the session's slot as routing key; see [the crate](crate).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use convoy_core::backend::{DeadLetter, Origin, Reason};
+use convoy_core::{
+    Content, Defect, Error, ErrorKind, Headers, Inbound, MessageId, Position, ProducerId, Redelivered, Result,
+    SessionId, Stamp,
+};
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use uuid::Uuid;
+
+use crate::names;
+
+const SESSION: &str = "convoy-session";
+const SENT: &str = "convoy-sent";
+const PRODUCER: &str = "convoy-producer";
+const NUMBER: &str = "convoy-number";
+const PREV: &str = "convoy-prev";
+const SKIPPED: &str = "convoy-skipped";
+/// Names that are too long for the properties of the protocol, which hold 255 bytes.
+const LONG_TYPE: &str = "convoy-type";
+const LONG_CONTENT_TYPE: &str = "convoy-content-type";
+
+/// Of a dead letter.
+const DEAD_COPY: &str = "convoy-dead-copy";
+const DEAD_CODE: &str = "convoy-dead-code";
+const DEAD_DETAIL: &str = "convoy-dead-detail";
+const DEAD_ATTEMPTS: &str = "convoy-dead-attempts";
+const DEAD_SINCE: &str = "convoy-dead-since";
+const DEAD_LONE: &str = "convoy-dead-lone";
+
+/// The broker reads these itself: the first two route copies elsewhere.
+const BROKERS_OWN: [&str; 2] = ["CC", "BCC"];
+
+type Table = BTreeMap<ShortString, AMQPValue>;
+
+/// What the properties may take: they leave in one frame.
+const ROOM_BESIDE_HEADERS: usize = 4 * 1024;
+
+/// The properties of a message that is sent.
+pub(crate) fn outgoing(session: &SessionId, content: &Content, frame: u32) -> Result<BasicProperties> {
+    let mut table = Table::new();
+    let mut size = 0;
+    for (name, value) in content.headers().iter() {
+        if BROKERS_OWN.contains(&name) {
+            let why =
+                format!("the broker reads the header {name} itself, and sends copies elsewhere; use another name");
+            return Err(Error::new(ErrorKind::InvalidMessage, "send").because(why).with("header", name));
+        }
+        size += name.len() + value.len() + 8;
+        table.insert(names::short(name.to_owned()), text(value.as_bytes()));
+    }
+    let most = (frame as usize).saturating_sub(ROOM_BESIDE_HEADERS);
+    if size > most {
+        let why = format!(
+            "the headers have {size} bytes; on this connection at most {most} fit into the frame that carries them"
+        );
+        return Err(Error::new(ErrorKind::TooLarge, "send").because(why));
+    }
+    Ok(properties(session, content, table))
+}
+
+/// The properties of a copy for the dead-letter store.
+pub(crate) fn dead_letter(message: &Inbound, reason: &Reason, frame: u32) -> BasicProperties {
+    let mut table = Table::new();
+    let mut room = (frame as usize).saturating_sub(ROOM_BESIDE_HEADERS);
+    for (name, value) in message.content.headers().iter() {
+        let size = name.len() + value.len() + 8;
+        // A foreign message may have had larger headers than fit beside ours.
+        if !BROKERS_OWN.contains(&name) && size <= room {
+            room -= size;
+            table.insert(names::short(name.to_owned()), text(value.as_bytes()));
+        }
+    }
+    put(&mut table, DEAD_COPY, text(Uuid::now_v7().to_string().as_bytes()));
+    put(&mut table, DEAD_CODE, text(reason.code.as_bytes()));
+    put(&mut table, DEAD_DETAIL, text(reason.detail.as_bytes()));
+    put(&mut table, DEAD_ATTEMPTS, whole(u64::from(reason.attempts)));
+    put(&mut table, DEAD_SINCE, whole(micros(SystemTime::now())));
+    if message.session.is_lone() {
+        put(&mut table, DEAD_LONE, AMQPValue::Boolean(true));
+    }
+    properties(&message.session, &message.content, table)
+}
+
+fn properties(session: &SessionId, content: &Content, mut table: Table) -> BasicProperties {
+    put(&mut table, SESSION, text(session.as_bytes()));
+    if let Some(at) = content.sent_at() {
+        put(&mut table, SENT, whole(micros(at)));
+    }
+    if let Some(stamp) = content.stamp() {
+        put(&mut table, PRODUCER, text(stamp.producer.to_string().as_bytes()));
+        put(&mut table, NUMBER, whole(stamp.number));
+        put(&mut table, PREV, whole(stamp.prev));
+        if stamp.skipped {
+            put(&mut table, SKIPPED, AMQPValue::Boolean(true));
+        }
+    }
+    let mut properties =
+        BasicProperties::default().with_delivery_mode(2).with_message_id(names::short(content.id().to_string()));
+    match content.type_name().map(|name| (name, ShortString::try_new(name))) {
+        Some((_, Ok(name))) => properties = properties.with_type(name),
+        Some((name, Err(_))) => put(&mut table, LONG_TYPE, text(name.as_bytes())),
+        None => {}
+    }
+    match content.content_type().map(|name| (name, ShortString::try_new(name))) {
+        Some((_, Ok(name))) => properties = properties.with_content_type(name),
+        Some((name, Err(_))) => put(&mut table, LONG_CONTENT_TYPE, text(name.as_bytes())),
+        None => {}
+    }
+    properties.with_headers(FieldTable::from(table))
+}
+
+/// The id of a message that was returned, if it is one of ours.
+pub(crate) fn id_of(properties: &BasicProperties) -> Option<MessageId> {
+    uuid(properties.message_id().as_ref()?.as_str().as_bytes()).map(MessageId::from_u128)
+}
+
+/// Where a message was delivered.
+pub(crate) struct Stands<'a> {
+    pub(crate) lane: u32,
+    pub(crate) lanes: u32,
+    pub(crate) position: Position,
+    /// Unique in this process and lane: a message without a session gets its own of this.
+    pub(crate) place: u64,
+    pub(crate) delivery: &'a Delivery,
+}
+
+/// A message as it came. What is wrong with its envelope is a defect of it and no failure.
+pub(crate) fn incoming(at: &Stands<'_>, body: Bytes) -> Inbound {
+    let properties = &at.delivery.properties;
+    let empty = FieldTable::default();
+    let table = properties.headers().as_ref().unwrap_or(&empty);
+    let (headers, mut defect) = headers(table);
+    let session = match bytes(table, SESSION).map(|id| (id.len(), SessionId::new(Bytes::copy_from_slice(id)))) {
+        Some((_, Ok(session))) => {
+            if names::lane(&session, at.lanes) != at.lane {
+                defect = defect.or(Some(Defect::Misrouted));
+            }
+            session
+        }
+        Some((1.., Err(_))) => {
+            defect = Some(Defect::SessionTooLong);
+            SessionId::lone(at.lane, at.place)
+        }
+        _ => {
+            defect = Some(Defect::NoSession);
+            SessionId::lone(at.lane, at.place)
+        }
+    };
+    let redelivered = match whole_of(table, "x-delivery-count") {
+        Some(before) => Redelivered::Count(u32::try_from(before.saturating_add(1)).unwrap_or(u32::MAX)),
+        None if at.delivery.redelivered => Redelivered::Maybe,
+        None => Redelivered::No,
+    };
+    let content = Arc::new(content(properties, table, headers, body));
+    Inbound { position: at.position, session, redelivered, defect, content }
+}
+
+/// A dead letter as its store holds it, with the number of its copy.
+pub(crate) fn stored(at: u64, delivery: &Delivery, body: Bytes) -> DeadLetter {
+    let empty = FieldTable::default();
+    let table = delivery.properties.headers().as_ref().unwrap_or(&empty);
+    let (headers, _) = headers(table);
+    let content = Arc::new(content(&delivery.properties, table, headers, body));
+    let id = bytes(table, SESSION).unwrap_or_default();
+    let session = match SessionId::new(Bytes::copy_from_slice(id)) {
+        Ok(session) if !table.contains_key(DEAD_LONE) => session,
+        _ => SessionId::lone(0, at),
+    };
+    let origin = match content.stamp() {
+        Some(stamp) => Origin::Producer(stamp.producer, stamp.number),
+        None => Origin::Message(content.id()),
+    };
+    let attempts = whole_of(table, DEAD_ATTEMPTS).and_then(|n| u32::try_from(n).ok()).unwrap_or_default();
+    let since = whole_of(table, DEAD_SINCE).map_or(UNIX_EPOCH, time);
+    let said = |name| string(table, name).unwrap_or_default();
+    let message = Inbound { position: Position::new(at), session, redelivered: Redelivered::No, defect: None, content };
+    let mut letter = DeadLetter::new(at, origin, &message, &Reason::new("", &said(DEAD_DETAIL), attempts), since);
+    letter.code = said(DEAD_CODE);
+    letter
+}
+
+/// What names one copy in a store.
+pub(crate) fn copy_of(properties: &BasicProperties) -> Option<u128> {
+    uuid(bytes(properties.headers().as_ref()?, DEAD_COPY)?)
+}
+
+fn content(properties: &BasicProperties, table: &FieldTable, headers: Headers, body: Bytes) -> Content {
+    let stamp = stamp(table);
+    let named = properties.message_id().as_ref().map(|id| id.as_str().as_bytes());
+    let id = match named.map(|id| (uuid(id), id)) {
+        Some((Some(id), _)) => MessageId::from_u128(id),
+        Some((None, id)) => MessageId::from_u128(folded(id)),
+        None => MessageId::random(),
+    };
+    let mut content = Content::received(id, body, headers);
+    let long = |name| string(table, name);
+    let type_name = properties.kind().as_ref().map(|name| name.as_str().to_owned()).or_else(|| long(LONG_TYPE));
+    let content_type =
+        properties.content_type().as_ref().map(|name| name.as_str().to_owned()).or_else(|| long(LONG_CONTENT_TYPE));
+    let sent_at = whole_of(table, SENT).map(time);
+    content.set_meta(type_name.as_deref(), content_type.as_deref(), stamp, sent_at);
+    content
+}
+
+fn stamp(table: &FieldTable) -> Option<Stamp> {
+    Some(Stamp {
+        producer: ProducerId::from_u128(uuid(bytes(table, PRODUCER)?)?),
+        number: whole_of(table, NUMBER)?,
+        prev: whole_of(table, PREV)?,
+        skipped: matches!(table.inner().get(SKIPPED), Some(AMQPValue::Boolean(true))),
+    })
+}
+
+/// The message's own headers. Text, numbers and truth values are carried as text; what is neither (tables, lists) has no place in a header of convoy's and is left
+/// out. What the broker adds is left out too.
+fn headers(table: &FieldTable) -> (Headers, Option<Defect>) {
+    let mut headers = Headers::default();
+    let mut defect = None;
+    for (name, value) in table.inner() {
+        let name = name.as_str();
+        let brokers = ["x-delivery-count", "x-acquired-count", "x-death"].contains(&name)
+            || name.starts_with("x-first-death-")
+            || name.starts_with("x-last-death-");
+        if name.starts_with("convoy-") || brokers {
+            continue;
+        }
+        let kept = match value {
+            AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).map(str::to_owned).ok(),
+            AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+            AMQPValue::Boolean(is) => Some(is.to_string()),
+            AMQPValue::ShortShortInt(n) => Some(n.to_string()),
+            AMQPValue::ShortShortUInt(n) => Some(n.to_string()),
+            AMQPValue::ShortInt(n) => Some(n.to_string()),
+            AMQPValue::ShortUInt(n) => Some(n.to_string()),
+            AMQPValue::LongInt(n) => Some(n.to_string()),
+            AMQPValue::LongUInt(n) => Some(n.to_string()),
+            AMQPValue::LongLongInt(n) => Some(n.to_string()),
+            AMQPValue::Timestamp(n) => Some(n.to_string()),
+            AMQPValue::Float(n) => Some(n.to_string()),
+            AMQPValue::Double(n) => Some(n.to_string()),
+            _ => continue,
+        };
+        let taken = kept.is_some_and(|value| headers.insert_reserved(name, &value).is_ok());
+        if !taken {
+            defect = Some(Defect::Headers);
+        }
+    }
+    (headers, defect)
+}
+
+fn put(table: &mut Table, name: &'static str, value: AMQPValue) {
+    table.insert(names::short(name.to_owned()), value);
+}
+
+fn text(bytes: &[u8]) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(bytes.to_vec()))
+}
+
+fn whole(n: u64) -> AMQPValue {
+    AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn bytes<'a>(table: &'a FieldTable, name: &str) -> Option<&'a [u8]> {
+    match table.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
+        AMQPValue::ByteArray(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    }
+}
+
+fn string(table: &FieldTable, name: &str) -> Option<String> {
+    bytes(table, name).map(|text| String::from_utf8_lossy(text).into_owned())
+}
+
+/// A whole number, in whichever size it came.
+fn whole_of(table: &FieldTable, name: &str) -> Option<u64> {
+    match table.inner().get(name)? {
+        AMQPValue::LongLongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::LongInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::LongUInt(n) => Some(u64::from(*n)),
+        AMQPValue::ShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortUInt(n) => Some(u64::from(*n)),
+        AMQPValue::ShortShortInt(n) => u64::try_from(*n).ok(),
+        AMQPValue::ShortShortUInt(n) => Some(u64::from(*n)),
+        AMQPValue::Timestamp(n) => Some(*n),
+        _ => None,
+    }
+}
+
+fn uuid(text: &[u8]) -> Option<u128> {
+    Uuid::try_parse_ascii(text).ok().map(|id| id.as_u128())
+}
+
+/// A foreign id that is no UUID: the same text gives the same id.
+fn folded(text: &[u8]) -> u128 {
+    text.iter().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash: u128, byte| {
+        (hash ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
+}
+
+fn micros(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).ok().and_then(|d| u64::try_from(d.as_micros()).ok()).unwrap_or_default()
+}
+
+fn time(micros: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH)
+}

@@ -1,0 +1,284 @@
+//! How the lanes of a group are spread over its members: a pure state machine, told who was heard and when.
+//!
+//! The broker alone decides who may take a lane's messages (its single active consumer): this is for balance only, and a wrong view of the members costs nothing else.
+//! The broker takes whoever registered first, so the way to move a lane is that everybody but its new owner registers again, behind it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use convoy_core::Moment;
+
+/// A member: one consumer of the group, in some process.
+pub(crate) type Member = u128;
+
+/// How often a member says that it is there.
+pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(500);
+/// A member that was not heard for so long is gone.
+pub(crate) const SILENT_AFTER: Duration = Duration::from_millis(2_000);
+
+/// So long nothing more has to be heard of before lanes move: members that come together move them once.
+const QUIET: Duration = Duration::from_millis(300);
+/// So long after the members changed last a lane may still be with somebody else than its owner; then whoever has it registers again, once.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// Who is there, as one member sees it, and whose lane is whose.
+#[derive(Debug)]
+pub(crate) struct Spread {
+    me: Member,
+    lanes: u32,
+    heard: BTreeMap<Member, Moment>,
+    owners: Vec<Member>,
+    /// When the members changed, while that has moved no lane yet.
+    changed: Option<Moment>,
+    /// When lanes were shared out last.
+    shared_at: Moment,
+    /// The lanes that were given up once since then, since they are somebody else's.
+    corrected: Vec<u32>,
+}
+
+impl Spread {
+    pub(crate) fn new(me: Member, lanes: u32) -> Self {
+        let owners = vec![me; lanes as usize];
+        let (changed, shared_at) = (None, Moment::ORIGIN);
+        Self { me, lanes, heard: BTreeMap::new(), owners, changed, shared_at, corrected: Vec::new() }
+    }
+
+    /// Somebody said that it is there.
+    pub(crate) fn heard(&mut self, member: Member, now: Moment) {
+        if member != self.me && self.heard.insert(member, now).is_none() {
+            self.changed = Some(now);
+        }
+    }
+
+    /// Somebody left.
+    pub(crate) fn left(&mut self, member: Member, now: Moment) {
+        if self.heard.remove(&member).is_some() {
+            self.changed = Some(now);
+        }
+    }
+
+    /// Forgets who was silent for too long, and gives the lanes to register for again: those whose owner changed, and those that this member has though they are another's.
+    pub(crate) fn tick(&mut self, now: Moment, has: impl Fn(u32) -> bool) -> Vec<u32> {
+        let before = self.heard.len();
+        self.heard.retain(|_, heard| now.since(*heard) < SILENT_AFTER);
+        if self.heard.len() != before {
+            self.changed = Some(now);
+        }
+        match self.changed {
+            Some(at) if now.since(at) >= QUIET => self.share_out(now),
+            Some(_) => Vec::new(),
+            None => self.correct(now, has),
+        }
+    }
+
+    /// A new connection: whatever was known of the others is old.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::new(self.me, self.lanes);
+    }
+
+    fn is_mine(&self, lane: u32) -> bool {
+        self.owners.get(lane as usize) == Some(&self.me)
+    }
+
+    /// Shares the lanes out anew. Every member but its new owner registers again for a lane whose owner changed.
+    fn share_out(&mut self, now: Moment) -> Vec<u32> {
+        let members: Vec<Member> = self.heard.keys().copied().chain([self.me]).collect();
+        let owners = owners(&members, self.lanes);
+        let moved = self.owners.iter().zip(&owners).enumerate();
+        let again =
+            moved.filter(|(_, (old, new))| old != new && **new != self.me).map(|(lane, _)| lane as u32).collect();
+        (self.owners, self.changed, self.shared_at) = (owners, None, now);
+        self.corrected.clear();
+        again
+    }
+
+    /// Members that saw the others come in another order may have registered in another order, too.
+    fn correct(&mut self, now: Moment, has: impl Fn(u32) -> bool) -> Vec<u32> {
+        if now.since(self.shared_at) < SETTLED_AFTER || self.heard.is_empty() {
+            return Vec::new();
+        }
+        let wrong = |lane: &u32| has(*lane) && !self.is_mine(*lane) && !self.corrected.contains(lane);
+        let again: Vec<u32> = (0..self.lanes).filter(wrong).collect();
+        self.corrected.extend(&again);
+        again
+    }
+}
+
+/// Who owns each lane: each lane goes to the member that its hash ranks highest and that has room; nobody has more than its share, rounded up. The same for everybody who sees
+/// the same members.
+fn owners(members: &[Member], lanes: u32) -> Vec<Member> {
+    let most = (lanes as usize).div_ceil(members.len().max(1));
+    let mut load: BTreeMap<Member, usize> = BTreeMap::new();
+    let mut owners = Vec::with_capacity(lanes as usize);
+    for lane in 0..lanes {
+        let room = |member: &&Member| load.get(*member).copied().unwrap_or_default() < most;
+        let best = members.iter().filter(room).max_by_key(|member| (rank(**member, lane), **member));
+        let owner = best.copied().unwrap_or_default();
+        *load.entry(owner).or_default() += 1;
+        owners.push(owner);
+    }
+    owners
+}
+
+/// How much a lane belongs to a member.
+fn rank(member: Member, lane: u32) -> u64 {
+    let mut hash = (member as u64) ^ ((member >> 64) as u64).rotate_left(32) ^ (u64::from(lane) << 17);
+    for _ in 0..2 {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53).wrapping_add(u64::from(lane));
+    }
+    hash ^ (hash >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const NONE: [u32; 0] = [];
+
+    fn loads(members: &[Member], lanes: u32) -> Vec<usize> {
+        let owners = owners(members, lanes);
+        members.iter().map(|member| owners.iter().filter(|owner| *owner == member).count()).collect()
+    }
+
+    #[test]
+    fn nobody_has_more_than_its_share() {
+        let random = || fastrand::u128(..);
+        assert_eq!(loads(&[random(), random(), random()], 24), [8, 8, 8]);
+        for members in 1..20 {
+            let members: Vec<Member> = (0..members).map(|_| random()).collect();
+            for lanes in [1, 7, 24, 64, 1_024] {
+                let loads = loads(&members, lanes);
+                assert_eq!(loads.iter().sum::<usize>(), lanes as usize);
+                assert!(*loads.iter().max().unwrap() <= (lanes as usize).div_ceil(members.len()));
+            }
+        }
+    }
+
+    fn nothing(_: u32) -> bool {
+        false
+    }
+
+    #[test]
+    fn all_who_see_the_same_members_agree() {
+        let ids: Vec<Member> = (0..5).map(|_| fastrand::u128(..)).collect();
+        let now = Moment::ORIGIN + SECOND;
+        let views: Vec<Spread> = ids
+            .iter()
+            .map(|me| {
+                let mut spread = Spread::new(*me, 64);
+                let mut others: Vec<Member> = ids.iter().copied().filter(|id| id != me).collect();
+                fastrand::shuffle(&mut others);
+                for other in others {
+                    spread.heard(other, now);
+                }
+                spread.tick(now + SECOND, nothing);
+                spread
+            })
+            .collect();
+        for lane in 0..64 {
+            assert_eq!(views.iter().filter(|view| view.is_mine(lane)).count(), 1, "lane {lane}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_its_share_and_the_others_register_behind_it() {
+        let (me, other, now) = (1, 2, Moment::ORIGIN + SECOND);
+        let mut spread = Spread::new(me, 24);
+        spread.heard(other, now);
+        assert_eq!(spread.tick(now, nothing), NONE, "somebody else may come with it");
+        let again = spread.tick(now + QUIET, nothing);
+        assert_eq!(again.len(), 12);
+        assert!(again.iter().all(|lane| !spread.is_mine(*lane)));
+        spread.heard(other, now + SECOND);
+        assert_eq!(spread.tick(now + 2 * SECOND, nothing), NONE, "known already");
+        spread.left(other, now + 2 * SECOND);
+        assert_eq!(spread.tick(now + 3 * SECOND, nothing), NONE, "all of them are mine again: nothing to give up");
+        assert!((0..24).all(|lane| spread.is_mine(lane)));
+    }
+
+    #[test]
+    fn who_is_silent_is_forgotten() {
+        let now = Moment::ORIGIN + SECOND;
+        let mut spread = Spread::new(1, 24);
+        spread.heard(2, now);
+        spread.heard(3, now);
+        spread.tick(now + QUIET, nothing);
+        spread.heard(2, now + SECOND);
+        assert_eq!(spread.tick(now + SILENT_AFTER, nothing), NONE);
+        let again = spread.tick(now + SILENT_AFTER + QUIET, nothing);
+        assert!(again.iter().all(|lane| !spread.is_mine(*lane)), "what 3 had and 2 gets");
+        assert_eq!((0..24).filter(|lane| spread.is_mine(*lane)).count(), 12);
+        spread.forget();
+        assert!((0..24).all(|lane| spread.is_mine(lane)));
+    }
+
+    #[test]
+    fn a_lane_that_stayed_with_the_wrong_member_is_given_up_once() {
+        let now = Moment::ORIGIN + SECOND;
+        let mut spread = Spread::new(1, 8);
+        spread.heard(2, now);
+        let theirs = spread.tick(now + QUIET, nothing);
+        let heard = |spread: &mut Spread, at| spread.heard(2, at);
+        heard(&mut spread, now + SECOND);
+        assert_eq!(spread.tick(now + 2 * SECOND, |_| true), NONE, "it may be on its way");
+        heard(&mut spread, now + 3 * SECOND);
+        let at = now + QUIET + SETTLED_AFTER;
+        assert_eq!(spread.tick(at, |_| true), theirs);
+        assert_eq!(spread.tick(at + QUIET, |_| true), NONE, "once: its owner may be unable to take it");
+    }
+
+    /// The broker's rule beside it: the first who registered is active, and who registers again goes to the end. Whoever joins, leaves or falls silent, in the
+    /// end each lane is active at the member that all agree on.
+    #[test]
+    fn in_the_end_every_lane_is_active_at_its_owner() {
+        for seed in 0..300 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let lanes = random.u32(1..40);
+            let mut queues: Vec<Vec<Member>> = vec![Vec::new(); lanes as usize];
+            let mut views: BTreeMap<Member, Spread> = BTreeMap::new();
+            let mut now = Moment::ORIGIN + SECOND;
+            for _ in 0..random.usize(1..12) {
+                for _ in 0..random.usize(1..4) {
+                    let ids: Vec<Member> = views.keys().copied().collect();
+                    if ids.is_empty() || random.bool() {
+                        let joins = random.u128(..);
+                        queues.iter_mut().for_each(|queue| queue.push(joins));
+                        views.insert(joins, Spread::new(joins, lanes));
+                    } else {
+                        let leaves = ids[random.usize(0..ids.len())];
+                        views.remove(&leaves);
+                        queues.iter_mut().for_each(|queue| queue.retain(|member| *member != leaves));
+                        if random.bool() {
+                            views.values_mut().for_each(|view| view.left(leaves, now));
+                        }
+                    }
+                    now = now + Duration::from_millis(random.u64(1..2_000));
+                }
+                // Everybody is heard by everybody, in any order and a little apart; who fell silent is forgotten. A while passes.
+                for _ in 0..80 {
+                    now = now + Duration::from_millis(100);
+                    let mut ids: Vec<Member> = views.keys().copied().collect();
+                    random.shuffle(&mut ids);
+                    for id in ids.clone() {
+                        let Some(view) = views.get_mut(&id) else { continue };
+                        random.shuffle(&mut ids);
+                        ids.iter().for_each(|other| view.heard(*other, now));
+                        for lane in view.tick(now, |lane| queues[lane as usize].first() == Some(&id)) {
+                            let queue = &mut queues[lane as usize];
+                            queue.retain(|other| *other != id);
+                            queue.push(id);
+                        }
+                    }
+                }
+            }
+            for (lane, queue) in queues.iter().enumerate() {
+                let Some(active) = queue.first() else { continue };
+                let owner = views[active].owners[lane];
+                assert!(views.values().all(|view| view.owners[lane] == owner), "seed {seed}: one view");
+                assert_eq!(*active, owner, "seed {seed}, lane {lane}");
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! What should exist at the broker, and what is wrong with what does.
+
+use std::sync::Arc;
+
+use convoy_core::runtime::now;
+use convoy_core::{ChannelSpec, Error, ErrorKind, Finding, Result, Severity, Topology};
+use futures_util::future::try_join_all;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Channel, ExchangeKind};
+
+use crate::config::Options;
+use crate::connection::Link;
+use crate::error;
+use crate::names::{self, Names, SLOTS};
+
+/// So many hand-overs a message may see. Never unlimited: a 3.10 broker then drops it at the first.
+const DELIVERY_LIMIT: i64 = 1_000_000;
+
+/// So many bindings are asked for before an answer is waited for.
+const AT_ONCE: usize = 128;
+
+const PROVISION: &str = "provision";
+const CHECK: &str = "check";
+
+/// Makes what is missing, on one connection.
+pub(crate) async fn provision(options: &Options, topology: &Topology) -> Result<()> {
+    let link = Link::open(options, PROVISION).await?;
+    let made = async {
+        for spec in topology.channels() {
+            provision_channel(&link, &of_channel(options, spec)?, spec).await?;
+        }
+        Ok(())
+    };
+    let made = made.await;
+    link.close(now() + options.answer_limit).await.ok();
+    made
+}
+
+/// The options of a channel: the broker's, and what its description says.
+fn of_channel(options: &Options, spec: &ChannelSpec) -> Result<Options> {
+    let mut options = options.clone();
+    for (name, value) in spec.options() {
+        options.set_of_channel(name, value)?;
+    }
+    if let Some(lanes) = spec.lane_count() {
+        options.lanes = lanes;
+    }
+    options.validate()?;
+    Ok(options)
+}
+
+async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSpec) -> Result<()> {
+    let groups: Vec<Names> = spec
+        .groups()
+        .iter()
+        .map(|group| Names::new(spec.name(), group, options.lanes, options.prefetch))
+        .collect::<Result<_>>()?;
+    let exchange = names::channel(spec.name())?;
+    let channel = link.channel(PROVISION).await?;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let direct = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, direct).await?, "exchange", exchange.as_str())?;
+    for names in &groups {
+        provision_group(link, &channel, &exchange, names).await?;
+    }
+    link.ask(PROVISION, channel.close(200, "provisioned".into())).await
+}
+
+async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
+    // First, so that a group of another number of lanes is refused before anything is bound.
+    declare(link, channel, names.pin(), pin(names)).await?;
+    declare(link, channel, names.dead(), dead()).await?;
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let members = names.members();
+    let fanout = channel.exchange_declare(members.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, fanout).await?, "exchange", members.as_str())?;
+    for lane in 0..names.lanes {
+        declare(link, channel, names.lane(lane), lane_arguments()).await?;
+    }
+    let slots: Vec<u32> = (0..SLOTS).collect();
+    for some in slots.chunks(AT_ONCE) {
+        let bound = try_join_all(some.iter().map(|slot| {
+            let (lane, key) = (names.lane(names::lane_of_slot(*slot, names.lanes)), names::short(slot.to_string()));
+            channel.queue_bind(lane, exchange.clone(), key, QueueBindOptions::default(), FieldTable::default())
+        }));
+        link.ask(PROVISION, bound).await?;
+    }
+    Ok(())
+}
+
+async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: FieldTable) -> Result<()> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(queue.clone(), durable, arguments);
+    refusal(link.ask_raw(PROVISION, declared).await?, "queue", queue.as_str()).map(|_| ())
+}
+
+/// A refusal, with the name of what it is about.
+fn refusal<T>(answer: lapin::Result<T>, what: &'static str, name: &str) -> Result<T> {
+    answer.map_err(|why| {
+        let said = error::mismatch(&why);
+        let it = error::of(why, PROVISION).with(what, name);
+        match said {
+            Some(said) => Error::new(ErrorKind::Topology, PROVISION)
+                .because(format!("it is there and differs: {said}"))
+                .with(what, name)
+                .caused_by(it),
+            None => it,
+        }
+    })
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    put(&mut arguments, "x-queue-type", AMQPValue::LongString(LongString::from("quorum")));
+    put(&mut arguments, "x-delivery-limit", AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments
+}
+
+/// The arguments of a lane: the same from the first release on, since one that is added later is refused.
+fn lane_arguments() -> FieldTable {
+    let mut arguments = quorum();
+    put(&mut arguments, "x-single-active-consumer", AMQPValue::Boolean(true));
+    arguments
+}
+
+fn dead() -> FieldTable {
+    lane_arguments()
+}
+
+/// The pin never holds a message: its bounds are the number of lanes and the prefetch, which the broker compares for us.
+fn pin(names: &Names) -> FieldTable {
+    let mut arguments = quorum();
+    put(&mut arguments, "x-max-length", AMQPValue::LongLongInt(i64::from(names.lanes)));
+    put(&mut arguments, "x-max-length-bytes", AMQPValue::LongLongInt(i64::from(names.prefetch)));
+    arguments
+}
+
+fn put(arguments: &mut FieldTable, name: &'static str, value: AMQPValue) {
+    arguments.insert(names::short(name.to_owned()), value);
+}
+
+/// Compares the broker with what is wanted.
+pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<Finding>> {
+    let link = Link::open(options, CHECK).await?;
+    let found = async {
+        let mut findings = Vec::new();
+        for spec in topology.channels() {
+            let options = of_channel(options, spec)?;
+            let exchange = names::channel(spec.name())?;
+            check_exchange(&link, &exchange, spec.name(), &mut findings).await?;
+            for group in spec.groups() {
+                let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?;
+                findings.extend(check_group(&link, &names).await?);
+            }
+        }
+        Ok(findings)
+    };
+    let found = found.await;
+    link.close(now() + options.answer_limit).await.ok();
+    found
+}
+
+async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, into: &mut Vec<Finding>) -> Result<()> {
+    let channel = link.channel(CHECK).await?;
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    let asked = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, passive, FieldTable::default());
+    match link.ask_raw(CHECK, asked).await? {
+        Ok(()) => {}
+        Err(why) if error::is_missing(&why) => {
+            let what = format!("the channel `{name}` does not exist: there is no exchange of that name");
+            into.push(Finding::new(Severity::Breaks, "channel-missing", what, "provision it"));
+            return Ok(());
+        }
+        Err(why) => return Err(error::of(why, CHECK).with("exchange", name)),
+    }
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let asked = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
+    match link.ask_raw(CHECK, asked).await? {
+        Ok(()) => {}
+        Err(why) => match (error::mismatch(&why), error::forbidden(&why)) {
+            (Some(said), _) => {
+                let what = format!("the exchange `{name}` is not a durable direct one: {said}");
+                into.push(Finding::new(
+                    Severity::Breaks,
+                    "exchange",
+                    what,
+                    "delete it and provision the channel, or use another name",
+                ));
+                return Ok(());
+            }
+            (None, Some(said)) => into.push(unseen(name, &said)),
+            (None, None) => return Err(error::of(why, CHECK).with("exchange", name)),
+        },
+    }
+    Ok(())
+}
+
+/// What is wrong with a group. Each thing that is missing or differs is named.
+pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let (channel, group) = (&names.channel, &names.group);
+    if !exists(link, &names.pin()).await? {
+        let what = format!("the group `{group}` of channel `{channel}` does not exist: nothing is kept for it");
+        findings.push(Finding::new(Severity::Breaks, "group-missing", what, "provision it before the first send"));
+        return Ok(findings);
+    }
+    match compare(link, &names.pin(), pin(names)).await? {
+        Same::Yes => {}
+        Same::No(said) => {
+            let (lanes, prefetch) = (names.lanes, names.prefetch);
+            let what = format!(
+                "the group `{group}` of channel `{channel}` was not made with {lanes} lanes and a prefetch of {prefetch}: {said}"
+            );
+            let remedy = "say `lanes` and `prefetch` as it was made with (`x-max-length` and `x-max-length-bytes` of its pin): other ones put sessions into other lanes";
+            findings.push(Finding::new(Severity::Breaks, "lane-count", what, remedy));
+            return Ok(findings);
+        }
+        Same::Unseen(said) => findings.push(unseen(names.pin().as_str(), &said)),
+    }
+    for lane in 0..names.lanes {
+        let queue = names.lane(lane);
+        if !exists(link, &queue).await? {
+            let what = format!("the lane queue `{queue}` does not exist: what is sent to it is refused or lost");
+            findings.push(Finding::new(Severity::Breaks, "lane-missing", what, "provision the group again"));
+            continue;
+        }
+        match compare(link, &queue, lane_arguments()).await? {
+            Same::Yes => {}
+            Same::No(said) => findings.push(wrong_lane(queue.as_str(), &said)),
+            // One is enough to say that they cannot be looked at.
+            Same::Unseen(said) => {
+                findings.push(unseen(queue.as_str(), &said));
+                break;
+            }
+        }
+    }
+    if !exists(link, &names.dead()).await? {
+        let what = format!(
+            "the dead-letter store `{}` does not exist: a message for it is not settled, and its session waits",
+            names.dead()
+        );
+        findings.push(Finding::new(Severity::Warning, "dead-letters-missing", what, "provision the group again"));
+    }
+    Ok(findings)
+}
+
+fn wrong_lane(queue: &str, said: &str) -> Finding {
+    // The broker names the argument that differs.
+    const KNOWN: [(&str, &str, &str); 8] = [
+        ("x-queue-type", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
+        ("'type'", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
+        (
+            "x-single-active-consumer",
+            "not-single-active-consumer",
+            "has no single active consumer: two members handle one session",
+        ),
+        (
+            "x-delivery-limit",
+            "delivery-limit",
+            "has another delivery limit: after so many hand-overs the broker drops messages",
+        ),
+        ("x-max-length", "max-length", "has a bound: the broker drops or refuses what does not fit"),
+        ("x-overflow", "overflow", "has a rule for being full: the broker drops or refuses messages"),
+        ("x-message-ttl", "message-ttl", "has a time to live: the broker drops what is not handled in time"),
+        ("durable", "not-durable", "is not durable: a restart of the broker loses it"),
+    ];
+    let known = KNOWN.iter().find(|(argument, _, _)| said.contains(argument));
+    let (code, why) =
+        known.map_or(("lane-differs", "differs from what convoy declares"), |(_, code, why)| (*code, *why));
+    let what = format!("the lane queue `{queue}` {why} ({said})");
+    Finding::new(Severity::Breaks, code, what, "delete it when it is empty, and provision the group again")
+}
+
+fn unseen(name: &str, said: &str) -> Finding {
+    let what = format!("the settings of `{name}` cannot be compared: {said}");
+    Finding::new(
+        Severity::Note,
+        "permission",
+        what,
+        "give the user the permission `configure` for it, or check with one that has it",
+    )
+}
+
+async fn exists(link: &Arc<Link>, queue: &ShortString) -> Result<bool> {
+    let channel = link.channel(CHECK).await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match link.ask_raw(CHECK, channel.queue_declare(queue.clone(), passive, FieldTable::default())).await? {
+        Ok(_) => Ok(true),
+        Err(why) if error::is_missing(&why) => Ok(false),
+        // It is there, and somebody may not look at it.
+        Err(why) if error::forbidden(&why).is_some() => Err(error::of(why, CHECK).with("queue", queue.as_str())),
+        Err(why) => Err(error::of(why, CHECK).with("queue", queue.as_str())),
+    }
+}
+
+enum Same {
+    Yes,
+    No(String),
+    Unseen(String),
+}
+
+/// Declares what is there with what is wanted: the broker says what differs, and changes nothing.
+async fn compare(link: &Arc<Link>, queue: &ShortString, arguments: FieldTable) -> Result<Same> {
+    let channel = link.channel(CHECK).await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    match link.ask_raw(CHECK, channel.queue_declare(queue.clone(), durable, arguments)).await? {
+        Ok(_) => Ok(Same::Yes),
+        Err(why) => match (error::mismatch(&why), error::forbidden(&why)) {
+            (Some(said), _) => Ok(Same::No(said)),
+            (None, Some(said)) => Ok(Same::Unseen(said)),
+            (None, None) => Err(error::of(why, CHECK).with("queue", queue.as_str())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_that_differs_is_named_by_what_differs() {
+        for (said, code) in [
+            (
+                "inequivalent arg 'x-single-active-consumer' for queue 'q' in vhost '/': received 'true' but current is 'none'",
+                "not-single-active-consumer",
+            ),
+            (
+                "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'quorum' but current is 'classic'",
+                "not-quorum",
+            ),
+            ("inequivalent arg 'x-delivery-limit' for queue 'q'", "delivery-limit"),
+            ("inequivalent arg 'x-max-length' for queue 'q'", "max-length"),
+            ("inequivalent arg 'x-message-ttl' for queue 'q'", "message-ttl"),
+            ("something else", "lane-differs"),
+        ] {
+            let finding = wrong_lane("q", said);
+            assert_eq!((finding.code, finding.severity), (code, Severity::Breaks), "{said}");
+        }
+    }
+}
