@@ -68,6 +68,8 @@ impl Link {
         tokio::spawn(async move {
             while let Some(event) = events.next().await {
                 match event {
+                    // The broker closed one AMQP channel: that is told here too, and ends nothing else.
+                    Event::Error(error) if error.is_amqp_soft_error() => {}
                     Event::Error(error) => {
                         tracing::warn!(%error, "connection broke");
                         break;

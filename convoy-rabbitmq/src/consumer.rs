@@ -58,7 +58,16 @@ impl RabbitSource {
         let copies = Arc::new(Copies::new(Arc::clone(&publishing), names.dead(), options.answer_limit));
         let (events, last_epoch) = (Outbox::new(), AtomicU64::new(0));
         let held = (0..names.lanes).map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::new(Shared { options: options.clone(), names, events, copies, last_epoch, held });
+        let publishing_too = Arc::clone(&publishing);
+        let shared = Arc::new(Shared {
+            options: options.clone(),
+            names,
+            events,
+            copies,
+            publishing: publishing_too,
+            last_epoch,
+            held,
+        });
         let control = Arc::new(Control::default());
         let (stop, stopped) = watch::channel(Stop::default());
         let (tell_end, ended) = watch::channel(false);
@@ -228,10 +237,10 @@ impl Run {
         let (control, publishing) = (Arc::clone(&self.control), Arc::clone(&self.publishing));
         let subscribed = Arc::clone(&self.control);
         let wanted = self.shared.names.lanes;
-        let again = move |moved: Vec<u32>| {
+        let ask = move |of: Vec<u32>, what: fn() -> Ask| {
             let lanes = control.lanes.lock();
-            for lane in moved.iter().filter_map(|lane| lanes.get(lane)) {
-                lane.send(Ask::Move).ok();
+            for lane in of.iter().filter_map(|lane| lanes.get(lane)) {
+                lane.send(what()).ok();
             }
         };
         let members_of = exchange.clone();
@@ -244,7 +253,7 @@ impl Run {
                 sleep(Duration::from_millis(10)).await;
             }
             match Members::listen(me, link, members_of, publishing).await {
-                Ok(members) => members.run(spread, has, again).await,
+                Ok(members) => members.run(spread, has, ask).await,
                 Err(why) => tracing::warn!(error = ?why, "this consumer does not know of the others of its group"),
             }
             // Balance is lost, and nothing else.

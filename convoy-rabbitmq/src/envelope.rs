@@ -48,6 +48,9 @@ const DEAD_ATTEMPTS: &str = "convoy-dead-attempts";
 const DEAD_SINCE: &str = "convoy-dead-since";
 const DEAD_LONE: &str = "convoy-dead-lone";
 
+/// A probe: whoever gets it has the lane.
+const PROBE: &str = "convoy-probe";
+
 /// The broker reads these itself: the first two route copies elsewhere.
 const BROKERS_OWN: [&str; 2] = ["CC", "BCC"];
 
@@ -198,6 +201,18 @@ pub(crate) fn stored(at: u64, delivery: &Delivery, body: Bytes) -> DeadLetter {
     let mut letter = DeadLetter::new(at, origin, &message, &Reason::new("", &said(DEAD_DETAIL), attempts), since);
     letter.code = said(DEAD_CODE);
     letter
+}
+
+/// The properties of a probe.
+pub(crate) fn probe() -> BasicProperties {
+    let mut table = Table::new();
+    put(&mut table, PROBE, AMQPValue::Boolean(true));
+    BasicProperties::default().with_headers(FieldTable::from(table))
+}
+
+/// Whether this is a probe and no message.
+pub(crate) fn is_probe(properties: &BasicProperties) -> bool {
+    properties.headers().as_ref().is_some_and(|table| table.contains_key(PROBE) && !table.contains_key(SESSION))
 }
 
 /// What names one copy in a store.

@@ -15,7 +15,7 @@ use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,7 +23,7 @@ use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::config::Options;
-use crate::connection::{Link, Pause};
+use crate::connection::{Link, Pause, Publishing};
 use crate::dead::Copies;
 use crate::envelope::{self, Stands};
 use crate::error;
@@ -35,6 +35,8 @@ use crate::settle::{Ack, Acks};
 const AGAIN_AFTER: Duration = Duration::from_millis(400);
 /// So long a channel that is given up may take to close; then the connection is given up.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// A probe without an effect is sent again after this.
+const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// So many deliveries are taken at once.
 const AT_ONCE: usize = 256;
 
@@ -45,6 +47,8 @@ pub(crate) enum Ask {
     Do(Command),
     /// Another member is to have it.
     Move,
+    /// It should be this member's by now: find out whether it is.
+    Probe,
 }
 
 /// What all lanes of a consumer share.
@@ -54,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) events: Outbox<Event>,
     pub(crate) copies: Arc<Copies>,
+    pub(crate) publishing: Arc<Publishing>,
     pub(crate) last_epoch: AtomicU64,
     /// Which lanes are held, by their numbers.
     pub(crate) held: Vec<AtomicBool>,
@@ -91,6 +96,9 @@ struct Subscription {
     tickets: Vec<Ticket>,
     renew: bool,
     copying: FuturesUnordered<BoxFuture<'static, (Grant, u64, Answer)>>,
+    /// When this registration asked last whether it is the active one, and the question while it is on its way.
+    probed: Option<Moment>,
+    probing: Option<BoxFuture<'static, ()>>,
 }
 
 struct Asking {
@@ -220,6 +228,8 @@ impl Lane {
             tickets: Vec::new(),
             renew: false,
             copying: FuturesUnordered::new(),
+            probed: None,
+            probing: None,
         })
     }
 
@@ -242,7 +252,13 @@ impl Lane {
         let mut batch = Vec::new();
         loop {
             on.ask(&self.queue, &self.link);
-            let Subscription { consumer, asking, copying, .. } = &mut *on;
+            let Subscription { consumer, asking, copying, probing, .. } = &mut *on;
+            let probed = probing.is_some();
+            let probe = async {
+                if let Some(probing) = probing {
+                    probing.await;
+                }
+            };
             let copies = !copying.is_empty();
             let answer = async {
                 match asking {
@@ -270,6 +286,7 @@ impl Lane {
                         self.shared.events.push(Event::SetAside { grant, position, answer });
                     }
                 }
+                () = probe, if probed => on.probing = None,
                 delivered = consumer.next() => {
                     let ended = match delivered {
                         Some(Ok(delivery)) => {
@@ -330,6 +347,12 @@ impl Lane {
         let held = on.held.get_or_insert_with(|| self.granted(delivery.delivery_tag, batch));
         let tag = delivery.delivery_tag;
         let epoch = held.grant.epoch();
+        if envelope::is_probe(&delivery.properties) {
+            held.acks.alone(tag, &mut on.acks);
+            on.renew = true;
+            let event = Event::Passed { grant: held.grant, below: tag + 1 };
+            return if held.reading { batch.push(event) } else { held.aside.push_back(event) };
+        }
         let body = Bytes::from(std::mem::take(&mut delivery.data));
         let position = Position { generation: epoch as u32, value: tag };
         let lanes = self.shared.names.lanes;
@@ -376,6 +399,14 @@ impl Lane {
                 return Some(Over::Leave);
             }
             Some(Ask::Move) => return self.asked_to_move(on),
+            Some(Ask::Probe) => {
+                if on.held.is_none() && on.probed.is_none_or(|at| now().since(at) >= PROBE_AGAIN) {
+                    on.probed = Some(now());
+                    let (publishing, queue) = (Arc::clone(&self.shared.publishing), self.queue.clone());
+                    on.probing = Some(Box::pin(probe(publishing, queue)));
+                }
+                return None;
+            }
             Some(Ask::Do(command)) => command,
         };
         if let Command::Leave = command {
@@ -480,6 +511,26 @@ impl Subscription {
         };
         let tickets = std::mem::take(&mut self.tickets);
         self.asking = Some(Asking { asked_at, tickets, answer: Box::pin(answer) });
+    }
+}
+
+/// An idle lane does not show whose it is: the broker tells a consumer that it is the active one by delivering to it. So the member that should have it puts
+/// a message of no meaning into its queue, which whoever is active acknowledges at once. Lost probes are asked again.
+async fn probe(publishing: Arc<Publishing>, queue: ShortString) {
+    let sent = async {
+        let link = publishing.link().await?;
+        if link.is_blocked() {
+            return Ok(());
+        }
+        let channel = link.channel("probe").await?;
+        let options = BasicPublishOptions::default();
+        let published = channel.basic_publish("".into(), queue.clone(), options, b"", envelope::probe());
+        link.ask("probe", published).await?;
+        link.ask("probe", channel.close(200, "probed".into())).await
+    };
+    let sent: Result<()> = sent.await;
+    if let Err(why) = sent {
+        tracing::debug!(queue = queue.as_str(), error = ?why, "a lane was not probed");
     }
 }
 

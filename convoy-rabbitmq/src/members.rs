@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use uuid::Uuid;
 
 use crate::connection::{Link, Publishing};
+use crate::lane::Ask;
 use crate::spread::{HELLO_EVERY, Member, Spread};
 
 /// A membership on one connection.
@@ -57,8 +58,13 @@ impl Members {
         Ok(Self { me, exchange, publishing, consumer, _channel: channel })
     }
 
-    /// Says that it is there, hears who else is, and tells which lanes to register for again. Ends only when the connection does.
-    pub(crate) async fn run(mut self, spread: &mut Spread, has: impl Fn(u32) -> bool, mut again: impl FnMut(Vec<u32>)) {
+    /// Says that it is there, hears who else is, and tells which lanes to move or to ask for. Ends only when the connection does.
+    pub(crate) async fn run(
+        mut self,
+        spread: &mut Spread,
+        has: impl Fn(u32) -> bool,
+        mut ask: impl FnMut(Vec<u32>, fn() -> Ask),
+    ) {
         let mut hello = interval_at(Instant::now() + HELLO_EVERY, HELLO_EVERY);
         hello.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
@@ -83,10 +89,9 @@ impl Members {
                 }
                 _ = hello.tick() => self.tell(&mut out, HELLO),
                 _ = look.tick() => {
-                    let moved = spread.tick(now(), &has);
-                    if !moved.is_empty() {
-                        again(moved);
-                    }
+                    let now = now();
+                    ask(spread.tick(now, &has), || Ask::Move);
+                    ask(spread.missing(now, &has), || Ask::Probe);
                 }
                 () = out.done() => {}
             }

@@ -23,6 +23,13 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
+    /// Acknowledges one that is no message for anybody.
+    pub(crate) fn alone(&mut self, tag: u64, into: &mut Vec<Ack>) {
+        if tag >= self.below && self.single.insert(tag) {
+            into.push(Ack { tag, multiple: false });
+        }
+    }
+
     /// What to acknowledge for this progress. The broker closes the channel on a tag that it does not know any more, so none is named twice.
     pub(crate) fn plan(&mut self, progress: &Progress, into: &mut Vec<Ack>) {
         if progress.watermark > self.below {

@@ -21,6 +21,9 @@ const QUIET: Duration = Duration::from_millis(300);
 /// So long after the members changed last a lane may still be with somebody else than its owner; then whoever has it registers again, once.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
+/// So long after lanes moved their old owners have registered again.
+const PROBED_AFTER: Duration = Duration::from_secs(1);
+
 /// Who is there, as one member sees it, and whose lane is whose.
 #[derive(Debug)]
 pub(crate) struct Spread {
@@ -69,6 +72,12 @@ impl Spread {
             Some(_) => Vec::new(),
             None => self.correct(now, has),
         }
+    }
+
+    /// The lanes that should be this member's by now, and are not known to be.
+    pub(crate) fn missing(&self, now: Moment, has: impl Fn(u32) -> bool) -> Vec<u32> {
+        let settled = self.changed.is_none() && now.since(self.shared_at) >= PROBED_AFTER;
+        (0..self.lanes).filter(|lane| settled && self.is_mine(*lane) && !has(*lane)).collect()
     }
 
     /// A new connection: whatever was known of the others is old.
@@ -227,6 +236,21 @@ mod tests {
         let at = now + QUIET + SETTLED_AFTER;
         assert_eq!(spread.tick(at, |_| true), theirs);
         assert_eq!(spread.tick(at + QUIET, |_| true), NONE, "once: its owner may be unable to take it");
+    }
+
+    #[test]
+    fn what_should_be_mine_and_is_not_is_asked_for() {
+        let now = Moment::ORIGIN + SECOND;
+        let mut spread = Spread::new(1, 8);
+        assert_eq!(spread.missing(now, nothing).len(), 8, "alone, from the start");
+        assert_eq!(spread.missing(now, |lane| lane < 6), [6, 7]);
+        spread.heard(2, now);
+        assert_eq!(spread.missing(now, nothing), NONE, "they are about to move");
+        spread.tick(now + QUIET, nothing);
+        assert_eq!(spread.missing(now + QUIET, nothing), NONE, "they are moving");
+        let missing = spread.missing(now + QUIET + PROBED_AFTER, nothing);
+        assert_eq!(missing.len(), 4);
+        assert!(missing.iter().all(|lane| spread.is_mine(*lane)));
     }
 
     /// The broker's rule beside it: the first who registered is active, and who registers again goes to the end. Whoever joins, leaves or falls silent, in the

@@ -123,6 +123,8 @@ pub enum Hook {
     Foreign,
     /// [`Fault::Stale`].
     Stale,
+    /// Nothing to inject: the channel holds as many messages as [`Wishes::capacity`] says.
+    Capacity,
 }
 
 /// Something to make happen.

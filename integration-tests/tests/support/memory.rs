@@ -54,7 +54,7 @@ impl Harness for Memory {
 
     fn hooks(&self) -> &'static [Hook] {
         use Hook::*;
-        &[Lose, HandOver, GiveBack, Answers, Store, Sends, Cut, Silence, Freeze, Foreign, Stale]
+        &[Lose, HandOver, GiveBack, Answers, Store, Sends, Cut, Silence, Freeze, Foreign, Stale, Capacity]
     }
 
     async fn stage(&self, wishes: Wishes) -> Result<Stage> {

@@ -66,7 +66,8 @@ impl Harness for Rabbit {
             .lanes(wishes.lanes)
             .prefetch(PREFETCH)
             .heartbeat(heartbeat)
-            .max_message(wishes.max_message);
+            .max_message(wishes.max_message)
+            .auto_create(true);
         let broker = Broker::new(RabbitBroker::connect(options).await?);
         broker.provision(&Topology::new().channel(ChannelSpec::new(&channel).group(GROUP))).await?;
         Ok(Stage { broker, channel, faults: Box::new(RabbitFaults) })

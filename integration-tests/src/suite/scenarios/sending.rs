@@ -20,7 +20,7 @@ pub(super) const ALL: &[Scenario] = &[
     scenario!("unknown-outcome-that-landed", [ProducerOrder, NoLoss], unknown_landed, needs[Sends]),
     scenario!("unknown-outcome-that-never-lands", [ProducerOrder, NoLoss], unknown_never, needs[Sends]),
     scenario!("unknown-outcome-that-would-land-late", [ProducerOrder, NoLoss], unknown_late, needs[Sends]),
-    scenario!("full-broker-gives-backpressure", [NoLoss, ProducerOrder], full, wishes Wishes { capacity: 20, ..Wishes::default() }),
+    scenario!("full-broker-gives-backpressure", [NoLoss, ProducerOrder], full, needs[Capacity], wishes Wishes { capacity: 20, ..Wishes::default() }),
     scenario!("send-never-hangs", [ProducerOrder], never_hangs, needs[Freeze]),
     scenario!("dropping-a-send-does-not-cancel-it", [NoLoss, ProducerOrder], dropped_send),
     scenario!("send-all-keeps-the-order", [ProducerOrder, NoLoss], all_at_once),
