@@ -1,7 +1,8 @@
 //! What a backend implements: one vocabulary of events and commands for every shape of broker.
 //!
 //! # The rules a backend keeps
-//! 1. **One grant, one number.** Every winning of a lock gets a [`Grant`] with an epoch higher than any before in this source. Nothing is
+//! 1. **One grant, one number.** Every winning of a lock gets a [`Grant`] with an epoch higher than any that was reported before in this source: tasks that win rights side by side
+//!    draw the number where they report it. Nothing is
 //!    reported under a grant before its [`Event::Granted`] or after its [`Event::Lost`]; whatever interrupts a right ends its grant.
 //! 2. **Order.** Messages of a session are delivered in the broker's order, under one grant with strictly growing positions (of one generation). A hole
 //!    between two of them is complete; holes behind the last one are told by [`Event::Passed`]. The first one after a grant is the first that is not settled, as far as the broker knows.

@@ -344,7 +344,7 @@ impl Lane {
     }
 
     fn delivered(&self, on: &mut Subscription, mut delivery: Delivery, batch: &mut Vec<Event>) {
-        let held = on.held.get_or_insert_with(|| self.granted(delivery.delivery_tag, batch));
+        let held = on.held.get_or_insert_with(|| self.granted(delivery.delivery_tag));
         let tag = delivery.delivery_tag;
         let epoch = held.grant.epoch();
         if envelope::is_probe(&delivery.properties) {
@@ -363,15 +363,19 @@ impl Lane {
     }
 
     /// The first delivery on a registration is how a member learns that the lane is its own.
-    fn granted(&self, first: u64, batch: &mut Vec<Event>) -> Held {
+    fn granted(&self, first: u64) -> Held {
         let place = Place::Lane(self.lane);
-        let epoch = self.shared.last_epoch.fetch_add(1, Ordering::Relaxed) + 1;
-        let grant = Grant::new(epoch, &place);
         let lease = Arc::new(LeaseCell::default());
         self.link.guard(&lease);
         self.holds(true);
-        let start = Position { generation: epoch as u32, value: first };
-        batch.push(Event::Granted { grant, place, start, recovered: Recovered::default(), lease: Arc::clone(&lease) });
+        // Lanes win their rights side by side, and the engine takes none with a lower number than one that it knows.
+        let grant = self.shared.events.push_with(|| {
+            let epoch = self.shared.last_epoch.fetch_add(1, Ordering::Relaxed) + 1;
+            let grant = Grant::new(epoch, &place);
+            let start = Position { generation: epoch as u32, value: first };
+            let lease = Arc::clone(&lease);
+            (Event::Granted { grant, place, start, recovered: Recovered::default(), lease }, grant)
+        });
         Held { grant, lease, acks: Acks::default(), reading: true, aside: VecDeque::new(), revoking: false }
     }
 

@@ -28,6 +28,16 @@ impl<T> Outbox<T> {
         self.notify.notify_one();
     }
 
+    /// Tells what is made while nobody else can tell anything: for what has to be told in the order of its numbers.
+    pub(crate) fn push_with<R>(&self, make: impl FnOnce() -> (T, R)) -> R {
+        let mut held = self.held.lock();
+        let (told, made) = make();
+        held.told.push(told);
+        drop(held);
+        self.notify.notify_one();
+        made
+    }
+
     pub(crate) fn append(&self, told: &mut Vec<T>) {
         if !told.is_empty() {
             self.held.lock().told.append(told);
