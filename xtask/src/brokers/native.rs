@@ -2,24 +2,25 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::debian::{self, NODE};
 use super::process::PidFile;
 use super::release::{Ports, Release};
-use super::tool;
+use super::tool::{self, TICK};
 
 const SETTINGS: &str = include_str!("rabbitmq.conf");
 /// A node writes what it has to disk before it ends.
 const STOP: Duration = Duration::from_secs(30);
+const LISTEN: Duration = Duration::from_secs(20);
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Enters the tree, in a mount namespace that ends with the process: nothing stays mounted. Each step replaces the process, so its number is that of the program in the end. The limit on open files is one for many connections, and not the
-/// unbounded one of some machines, for which Erlang would reserve memory.
+/// Enters the tree, in a mount namespace that ends with the process: nothing stays mounted. Each step replaces the process, so its number is that of the
+/// program in the end. The limit on open files is one for many connections, and not the unbounded one of some machines, for which Erlang would reserve memory.
 const ENTER: &str = r#"
 ulimit -n 65536 2>/dev/null
 mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev" && mount --bind "$2" "$1$3" || exit 1
@@ -60,8 +61,10 @@ impl Native {
         prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
         // First, and by us: a node that finds none starts one itself, which then stays for ever.
         let port = ports.epmd.to_string();
-        let epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
+        let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
         self.epmd.write(epmd.id())?;
+        answers(&mut epmd, ports.epmd)
+            .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
         let broker = self.enter(&tree, ports, "broker.log", &["/usr/lib/rabbitmq/bin/rabbitmq-server"])?;
         self.broker.write(broker.id())?;
         Ok(broker)
@@ -91,6 +94,21 @@ impl Native {
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         command.spawn().map_err(|e| format!("setsid: {e}"))
     }
+}
+
+/// Waits until a program listens.
+fn answers(child: &mut Child, port: u16) -> Result<(), String> {
+    let until = Instant::now() + LISTEN;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if let Some(status) = child.try_wait().map_err(|e| format!("cannot be asked: {e}"))? {
+            return Err(format!("ended by itself: {status}"));
+        }
+        if Instant::now() >= until {
+            return Err(format!("does not listen on port {port} after {} s", LISTEN.as_secs()));
+        }
+        std::thread::sleep(TICK);
+    }
+    Ok(())
 }
 
 /// What tells the node where it is; nothing of this machine's environment gets through.

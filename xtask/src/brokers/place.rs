@@ -47,7 +47,11 @@ impl Place {
     /// Two commands at once on one release would tread on each other. The lock ends with what is returned, or with this process.
     pub(super) fn lock(&self) -> Result<File, String> {
         let path = self.folder.join("lock");
-        let told = |e: std::io::Error| format!("{}: {e}", path.display());
+        let told = |e: std::io::Error| {
+            let denied = e.kind() == std::io::ErrorKind::PermissionDenied;
+            let hint = if denied { "; it was made by another user, such as root: run this as them" } else { "" };
+            format!("{}: {e}{hint}", path.display())
+        };
         fs::create_dir_all(&self.folder).map_err(told)?;
         let file = File::options().create(true).append(true).open(&path).map_err(told)?;
         match file.try_lock() {

@@ -61,10 +61,10 @@ impl PidFile {
         }
         if let Found::Ours(pid) = found {
             signal(pid, "TERM")?;
-            if !self.ends_within(patience) {
+            if !ends_within(pid, patience) {
                 println!("{} (process {pid}) does not end: killing it", self.program);
                 signal(pid, "KILL")?;
-                if !self.ends_within(Duration::from_secs(10)) {
+                if !ends_within(pid, Duration::from_secs(10)) {
                     return Err(format!("{} (process {pid}) cannot be killed", self.program));
                 }
             }
@@ -74,17 +74,24 @@ impl PidFile {
         }
         Ok(matches!(found, Found::Ours(_)))
     }
+}
 
-    fn ends_within(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        while self.ours().is_some() {
-            if Instant::now() >= until {
-                return false;
-            }
-            std::thread::sleep(TICK);
+fn ends_within(pid: u32, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    while fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !has_ended(&stat)) {
+        if Instant::now() >= until {
+            return false;
         }
-        true
+        std::thread::sleep(TICK);
     }
+    true
+}
+
+/// Whether a process has ended and only waits to be taken note of. Its command line is gone some time before that, while its ports are still taken.
+fn has_ended(stat: &str) -> bool {
+    // The name stands in brackets and may have any character.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    matches!(state, Some("Z" | "X"))
 }
 
 /// The number in a pid file. 0 and 1 are no process that was started here, and a signal to 0 would go to our own group.
@@ -146,11 +153,25 @@ mod tests {
     }
 
     #[test]
+    fn a_process_has_ended_when_only_its_number_is_left() {
+        assert!(has_ended("12 (beam.smp) Z 1 12 12 0"));
+        assert!(has_ended("12 (a) S (b) X 1"));
+        for alive in ["12 (Z) S 1 12", "12 (beam.smp) R 1", "12 (a) Z) D 1", "", "12", "12 (Z", "12 ()"] {
+            assert!(!has_ended(alive), "{alive}");
+        }
+    }
+
+    #[test]
     fn a_stranger_is_never_ours() -> Result<(), String> {
         let path = std::env::temp_dir().join(format!("convoy-xtask-pid-{}", std::process::id()));
         let mut child = Command::new("sleep").arg("600").spawn().map_err(|e| e.to_string())?;
         let file = |program, tree: &str| PidFile { path: path.clone(), program, tree: tree.into() };
         file("sleep", "/").write(child.id())?;
+        // It is there a little earlier than its command line.
+        let until = Instant::now() + Duration::from_secs(10);
+        while file("sleep", "/").find() == Found::Nothing && Instant::now() < until {
+            std::thread::yield_now();
+        }
         // Another program, the right program in another tree, and the right one.
         let stopped = file("epmd", "/").stop(Duration::ZERO);
         let kept = child.try_wait().map_err(|e| e.to_string())?.is_none();

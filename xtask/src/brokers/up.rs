@@ -135,23 +135,23 @@ fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
 }
 
 fn natively(place: &Place, ports: Ports) -> Result<Up, String> {
-    let begun = Instant::now();
-    let started = place.native.start(place.release, ports).and_then(|mut child| {
-        println!("started as process {}", child.id());
-        wait(ports, READY, || ended(&mut child))
-    });
-    match started {
+    let (how, begun) = (How::Native, Instant::now());
+    let started = place.native.start(place.release, ports);
+    let mut child = started.map_err(|why| why + &stopped(place))?;
+    let made = begun.elapsed();
+    match wait(ports, READY, || ended(&mut child)) {
         Ok(server) => {
-            println!("ready after {:.1} s", begun.elapsed().as_secs_f64());
-            Ok(Up { server, ports, how: How::Native })
+            let seconds = (begun.elapsed() - made).as_secs_f64();
+            println!("started as process {}, ready after {seconds:.1} s", child.id());
+            Ok(Up { server, ports, how })
         }
-        Err(why) => {
-            // Whatever of it runs is no broker that anybody could use.
-            let words = place.native.last_words();
-            let left = place.native.stop().err().map_or_else(String::new, |left| format!("; {left}"));
-            Err(format!("{why}{left}{words}"))
-        }
+        Err(why) => Err(why + &stopped(place) + &place.native.last_words()),
     }
+}
+
+/// After a failed start, whatever of it runs is no broker that anybody could use.
+fn stopped(place: &Place) -> String {
+    place.native.stop().err().map_or_else(String::new, |why| format!("; {why}"))
 }
 
 fn ended(child: &mut Child) -> Option<String> {
