@@ -92,7 +92,7 @@ fn field(stanza: &[&str], name: &str) -> Option<String> {
 fn made(url: &str, keys: Option<&str>, trusted: Option<&str>) -> Option<Mirror> {
     // What debootstrap can fetch from.
     let fetched = ["http://", "https://", "file:"].iter().any(|scheme| url.starts_with(scheme));
-    // The keys of Debian itself, which debootstrap knows, may be named by a file that has those of one suite only; and keys may stand in the sources themselves.
+    // Debian's own keys, which debootstrap knows, may be named by a file that has those of one suite only; and keys may stand in the sources themselves.
     let is_file_of_others =
         |keys: &&str| keys.starts_with('/') && !keys.contains([' ', ',', '\n']) && !keys.contains("/debian-archive-");
     let keyring = keys.filter(is_file_of_others);

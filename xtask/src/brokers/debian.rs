@@ -39,9 +39,11 @@ pub(super) fn tree(folder: &Path, release: &Release) -> Result<PathBuf, String> 
         tree.display()
     );
     let begun = Instant::now();
-    // In namespaces of its own: what it mounts is gone with it, and it is ended as a whole.
-    let mut make = Command::new("unshare");
-    make.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "debootstrap"]);
+    // In namespaces of its own: what it mounts is gone with it, and it is ended as a whole, also when this command is: it must not work on in a tree
+    // that the next one throws away.
+    let mut make = Command::new("setpriv");
+    make.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    make.arg("debootstrap");
     make.args(["--variant=minbase", "--include=rabbitmq-server"]);
     make.args(mirror.keyring.iter().map(|keys| format!("--keyring={}", keys.display())));
     make.args(mirror.trusted.then_some("--no-check-gpg"));
@@ -90,7 +92,13 @@ pub(super) fn possible() -> Result<(), String> {
             "a native start needs root, for a folder with a Debian of its own: run this as root, {otherwise}"
         ));
     }
-    let tools = [("unshare", "util-linux"), ("setsid", "util-linux"), ("mount", "mount"), ("chroot", "coreutils")];
+    let tools = [
+        ("unshare", "util-linux"),
+        ("setsid", "util-linux"),
+        ("setpriv", "util-linux"),
+        ("mount", "mount"),
+        ("chroot", "coreutils"),
+    ];
     if let Some((name, package)) = tools.iter().find(|(name, _)| !tool::is_here(name)) {
         return Err(format!("`{name}` is not here: install the package `{package}`, {otherwise}"));
     }

@@ -1,6 +1,7 @@
 //! `cargo xtask brokers`: a real broker to test against, without a container registry where there is none.
 //!
-//! What is started lives in a folder of its own below `target/`: program, data, logs, pid files, endpoint. Nothing else of the system is changed without being said.
+//! What is started lives in a folder of its own below `target/`: program, data, logs, pid files, endpoint. Nothing else of the system is changed without
+//! being said.
 
 mod amqp;
 mod apt;

@@ -19,8 +19,9 @@ const STOP: Duration = Duration::from_secs(30);
 const LISTEN: Duration = Duration::from_secs(20);
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Enters the tree, in a mount namespace that ends with the process: nothing stays mounted. Each step replaces the process, so its number is that of the
-/// program in the end. The limit on open files is one for many connections, and not the unbounded one of some machines, for which Erlang would reserve memory.
+/// Enters the tree, in a mount namespace that ends with the process: nothing stays mounted. Each step replaces the process, so its number is that of
+/// the program in the end. The limit on open files is one for many connections, and not the unbounded one of some machines, for which Erlang would
+/// reserve memory.
 const ENTER: &str = r#"
 ulimit -n 65536 2>/dev/null
 mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev" && mount --bind "$2" "$1$3" || exit 1

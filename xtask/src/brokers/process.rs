@@ -1,7 +1,7 @@
 //! Processes that outlive this command, found again by a pid file.
 //!
-//! The process that wrote one may be gone and its number given to another, so a number alone is never believed: it must run the program, inside of the tree
-//! that it was started in.
+//! The process that wrote one may be gone and its number given to another, so a number alone is never believed: it must run the program, inside of the
+//! tree that it was started in.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
