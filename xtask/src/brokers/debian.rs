@@ -23,8 +23,11 @@ pub(super) fn tree(folder: &Path, release: &Release) -> Result<PathBuf, String> 
     if marker.is_file() {
         return Ok(tree);
     }
-    // On the way, so that what has to be said is said before anything changes.
     let mirror = apt::mirror()?;
+    if tree.to_string_lossy().contains(char::is_whitespace) {
+        let tree = tree.display();
+        return Err(format!("debootstrap fails in a path with a space, {tree}: set CARGO_TARGET_DIR to one without"));
+    }
     if tree.exists() {
         println!("{}: was not finished, thrown away", tree.display());
         fs::remove_dir_all(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
@@ -87,6 +90,9 @@ fn numbers(passwd: &str) -> Option<(u32, u32)> {
 /// What a native start needs of this machine, asked before anything is done.
 pub(super) fn possible() -> Result<(), String> {
     let otherwise = "or start a Docker daemon that can pull the official image";
+    if !cfg!(target_os = "linux") {
+        return Err(format!("a native start needs Linux: go there, {otherwise}"));
+    }
     if !fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
         return Err(format!(
             "a native start needs root, for a folder with a Debian of its own: run this as root, {otherwise}"
@@ -121,13 +127,14 @@ fn install_debootstrap(log: &Path) -> Result<(), String> {
     if !tool::is_here("apt-get") {
         return Err("`debootstrap` is not here, nor apt-get to install it: install it by hand".to_owned());
     }
-    println!("`debootstrap` is not here: installing that package on this system, with apt-get");
+    let packages = ["debootstrap", "gpgv", "debian-archive-keyring"];
+    println!("`debootstrap` is not here: installing {} on this system, with apt-get", packages.join(", "));
     let apt_get = |args: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
         tool::run(&format!("apt-get {}", args.join(" ")), &mut command, log, PATIENCE)
     };
-    let install = ["install", "--yes", "--no-install-recommends", "debootstrap"];
+    let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
     // The lists may be old or not there.
     apt_get(&install).or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)))
 }

@@ -161,6 +161,7 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_stranger_is_never_ours() -> Result<(), String> {
         let path = std::env::temp_dir().join(format!("convoy-xtask-pid-{}", std::process::id()));
