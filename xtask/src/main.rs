@@ -3,6 +3,8 @@
 //! Each one that judges ends with a line `RESULT key=value …` on standard output and an exit status that says whether it held.
 
 mod bench;
+#[cfg(unix)]
+mod brokers;
 mod check;
 mod command;
 mod sim;
@@ -16,7 +18,13 @@ cargo xtask test [--quick | --all]      everything that can run here: unit and d
                                         --quick: fewer schedules, no seeded bugs; --all: the benchmarks too
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
-cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom";
+cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
+cargo xtask brokers up rabbitmq         a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively:
+                                        from Debian's packages, as root, in a folder below target/, on 127.0.0.1 only
+                                        --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --native, --docker, --port N
+cargo xtask brokers status [--release R]
+cargo xtask brokers down [--release R] [--wipe]
+                                        ends what was started here; --wipe: and removes what it stored";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +34,12 @@ fn main() -> ExitCode {
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
         "check" => check::run(rest),
+        #[cfg(unix)]
+        "brokers" => brokers::run(rest),
+        #[cfg(not(unix))]
+        "brokers" => {
+            Err("brokers are started from here on Unix only: `docker compose up` gives the same one".to_owned())
+        }
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -1,0 +1,119 @@
+//! What the command line asks for.
+
+use super::release::{ALL, Ports, Release};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) verb: Verb,
+    /// None named: the first for `up`, all of them for the others.
+    pub(super) release: Option<&'static Release>,
+    pub(super) way: Way,
+    pub(super) ports: Option<Ports>,
+    /// `down` removes what the broker stored, too.
+    pub(super) wipe: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Up,
+    Down,
+    Status,
+}
+
+/// How a broker is to be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Docker where it works, else natively.
+    Either,
+    Native,
+    Docker,
+}
+
+impl Asked {
+    pub(super) fn read(args: &[String]) -> Result<Self, String> {
+        let mut args = args.iter().map(String::as_str);
+        let verb = match args.next() {
+            Some("up") => Verb::Up,
+            Some("down") => Verb::Down,
+            Some("status") => Verb::Status,
+            Some(other) => return Err(format!("`brokers` does not know `{other}`: say `up`, `down` or `status`")),
+            None => return Err("say what: `brokers up`, `brokers down` or `brokers status`".to_owned()),
+        };
+        let mut asked = Self { verb, release: None, way: Way::Either, ports: None, wipe: false };
+        let mut named = false;
+        while let Some(arg) = args.next() {
+            let (option, joined) = arg.split_once('=').map_or((arg, None), |(option, value)| (option, Some(value)));
+            let mut value = || joined.or_else(|| args.next()).ok_or_else(|| format!("`{option}` needs a value"));
+            match (option, verb) {
+                ("rabbitmq", _) if joined.is_none() => named = true,
+                ("--release", _) => asked.release = Some(Release::named(value()?)?),
+                ("--port", Verb::Up) => {
+                    let port = value()?;
+                    asked.ports = Some(Ports::from(port.parse().map_err(|_| format!("`{port}` is no port"))?)?);
+                }
+                ("--native", Verb::Up) if asked.way != Way::Docker && joined.is_none() => asked.way = Way::Native,
+                ("--docker", Verb::Up) if asked.way != Way::Native && joined.is_none() => asked.way = Way::Docker,
+                ("--wipe", Verb::Down) if joined.is_none() => asked.wipe = true,
+                _ => {
+                    return Err(format!(
+                        "`brokers` does not take `{arg}` there; the only broker it starts is `rabbitmq`"
+                    ));
+                }
+            }
+        }
+        if verb == Verb::Up && !named {
+            return Err("say which: `brokers up rabbitmq`".to_owned());
+        }
+        Ok(asked)
+    }
+
+    /// The releases that `down` and `status` are about.
+    pub(super) fn releases(&self) -> impl Iterator<Item = &'static Release> {
+        let one = self.release;
+        ALL.iter().filter(move |release| one.is_none_or(|one| one == *release))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked, String> {
+        Asked::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_can_be_asked() -> Result<(), String> {
+        let plain = read("up rabbitmq")?;
+        assert_eq!((plain.verb, plain.way, plain.release, plain.ports), (Verb::Up, Way::Either, None, None));
+        let full = read("up rabbitmq --release 4.0 --native --port=6000")?;
+        assert_eq!((full.way, full.release.map(|r| r.suite)), (Way::Native, Some("trixie")));
+        assert_eq!(full.ports.map(|p| p.http), Some(16_000));
+        assert_eq!(read("up --docker rabbitmq --release=3.10")?.way, Way::Docker);
+        assert!(read("down --wipe")?.wipe);
+        assert_eq!(read("status")?.releases().count(), ALL.len());
+        assert_eq!(read("down rabbitmq --release 4.3")?.releases().map(|r| r.name).collect::<Vec<_>>(), ["4.3"]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_asked() {
+        for line in [
+            "",
+            "start",
+            "up",
+            "up kafka",
+            "up rabbitmq --release",
+            "up rabbitmq --release 5",
+            "up rabbitmq --port x",
+            "up rabbitmq --port 70000",
+            "up rabbitmq --native --docker",
+            "up rabbitmq --native=yes",
+            "up rabbitmq --wipe",
+            "down --native",
+            "status --port 5672",
+        ] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+}

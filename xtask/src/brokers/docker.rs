@@ -1,0 +1,90 @@
+//! The official image, by `docker compose`: where a daemon answers and an image can be had.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::release::{Ports, Release};
+use super::tool;
+use crate::command::root;
+
+/// A daemon that does not answer soon is not one to wait for.
+const ANSWER: Duration = Duration::from_secs(8);
+const PULL: Duration = Duration::from_secs(120);
+const UP: Duration = Duration::from_secs(60);
+
+/// The container of a release, whether it runs or not.
+pub(super) struct Docker {
+    folder: PathBuf,
+    release: &'static Release,
+}
+
+impl Docker {
+    pub(super) fn of(folder: &Path, release: &'static Release) -> Self {
+        Self { folder: folder.to_owned(), release }
+    }
+
+    /// Whether it was started from this folder and not stopped since.
+    pub(super) fn is_started(&self) -> bool {
+        self.marker().is_file()
+    }
+
+    /// Pulls the image when it is not here and starts the container.
+    pub(super) fn start(&self, ports: Ports) -> Result<(), String> {
+        let _ = fs::remove_file(self.log());
+        if !tool::is_here("docker") {
+            return Err("there is no `docker` here".to_owned());
+        }
+        self.docker(&["info"], ANSWER).map_err(|_| "no daemon answers `docker info`".to_owned())?;
+        self.docker(&["compose", "version"], ANSWER).map_err(|_| "there is no `docker compose`".to_owned())?;
+        let image = format!("rabbitmq:{}", self.release.tag);
+        if self.docker(&["image", "inspect", &image], ANSWER).is_err() {
+            println!("pulling the image {image}");
+            self.compose(ports, &["pull", "--quiet"], PULL)?;
+        }
+        fs::write(self.marker(), format!("{}\n", self.project()))
+            .map_err(|e| format!("{}: {e}", self.marker().display()))?;
+        let up = self.compose(ports, &["up", "--detach"], UP);
+        if up.is_err() {
+            let _ = self.stop(ports);
+        }
+        up
+    }
+
+    /// Stops and removes the container and what it stored. Says whether there was one.
+    pub(super) fn stop(&self, ports: Ports) -> Result<bool, String> {
+        if !self.is_started() {
+            return Ok(false);
+        }
+        self.compose(ports, &["down", "--volumes"], UP)?;
+        fs::remove_file(self.marker()).map_err(|e| format!("{}: {e}", self.marker().display()))?;
+        Ok(true)
+    }
+
+    fn compose(&self, ports: Ports, args: &[&str], limit: Duration) -> Result<(), String> {
+        let project = self.project();
+        let args = [&["compose", "--project-name", &project], args].concat();
+        let mut command = Command::new("docker");
+        command.args(&args).current_dir(root()).env("RABBITMQ_TAG", self.release.tag);
+        command.env("RABBITMQ_PORT", ports.amqp.to_string()).env("RABBITMQ_HTTP_PORT", ports.http.to_string());
+        tool::run(&format!("docker {}", args.join(" ")), &mut command, &self.log(), limit)
+    }
+
+    fn docker(&self, args: &[&str], limit: Duration) -> Result<(), String> {
+        tool::run(&format!("docker {}", args.join(" ")), Command::new("docker").args(args), &self.log(), limit)
+    }
+
+    /// One for each release, so that they run beside each other.
+    fn project(&self) -> String {
+        format!("convoy-rabbitmq-{}", self.release.name.replace('.', "-"))
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.folder.join("docker-project")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("docker.log")
+    }
+}

@@ -1,0 +1,189 @@
+//! A broker from Debian's packages: a port mapper and a node, in a folder of their own, listening on this machine only.
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::debian::{self, NODE};
+use super::process::PidFile;
+use super::release::{Ports, Release};
+use super::tool::{self, TICK};
+
+const SETTINGS: &str = include_str!("rabbitmq.conf");
+/// A node writes what it has to disk before it ends.
+const STOP: Duration = Duration::from_secs(30);
+const LISTEN: Duration = Duration::from_secs(20);
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Enters the tree, in a mount namespace that ends with the process: nothing stays mounted. Each step replaces the process, so its number is that of
+/// the program in the end. The limit on open files is one for many connections, and not the unbounded one of some machines, for which Erlang would
+/// reserve memory.
+const ENTER: &str = r#"
+ulimit -n 65536 2>/dev/null
+mount -t proc proc "$1/proc" && mount --bind /dev "$1/dev" && mount --bind "$2" "$1$3" || exit 1
+tree=$1; shift 3
+exec chroot --userspec=rabbitmq:rabbitmq "$tree" "$@"
+"#;
+
+/// The native broker of a folder, whether it runs or not.
+pub(super) struct Native {
+    folder: PathBuf,
+    broker: PidFile,
+    epmd: PidFile,
+}
+
+impl Native {
+    pub(super) fn of(folder: &Path) -> Self {
+        let tree = debian::at(folder);
+        let file = |name, program| PidFile { path: folder.join(name), program, tree: tree.clone() };
+        Self { broker: file("broker.pid", "beam.smp"), epmd: file("epmd.pid", "epmd"), folder: folder.to_owned() }
+    }
+
+    /// The broker's process, when it runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.broker.ours()
+    }
+
+    /// Starts it and returns at once. The child is there to be asked whether it has ended.
+    pub(super) fn start(&self, release: &Release, ports: Ports) -> Result<Child, String> {
+        debian::possible()?;
+        self.stop()?;
+        for (port, what) in ports.each() {
+            TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
+                format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
+            })?;
+        }
+        let tree = debian::tree(&self.folder, release)?;
+        let node = self.folder.join("node");
+        prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
+        // First, and by us: a node that finds none starts one itself, which then stays for ever.
+        let port = ports.epmd.to_string();
+        let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
+        self.epmd.write(epmd.id())?;
+        answers(&mut epmd, ports.epmd)
+            .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
+        let broker = self.enter(&tree, ports, "broker.log", &["/usr/lib/rabbitmq/bin/rabbitmq-server"])?;
+        self.broker.write(broker.id())?;
+        Ok(broker)
+    }
+
+    /// Stops the node, then its port mapper. Says whether there was anything.
+    pub(super) fn stop(&self) -> Result<bool, String> {
+        let broker = self.broker.stop(STOP)?;
+        Ok(self.epmd.stop(STOP)? || broker)
+    }
+
+    /// Why it does not come up, as far as it said so.
+    pub(super) fn last_words(&self) -> String {
+        let own = self.folder.join("node/log/rabbit@localhost.log");
+        tool::end_of(&self.folder.join("broker.log")) + &tool::end_of(&own)
+    }
+
+    fn enter(&self, tree: &Path, ports: Ports, log: &str, program: &[&str]) -> Result<Child, String> {
+        let log = self.folder.join(log);
+        let _ = fs::remove_file(&log);
+        let (out, err) = tool::to_log(&log)?;
+        // A session of its own: it outlives the terminal.
+        let mut command = Command::new("setsid");
+        command.args(["unshare", "--mount", "sh", "-c", ENTER, "enter"]);
+        command.arg(tree).arg(self.folder.join("node")).arg(NODE).args(program);
+        command.current_dir("/").env_clear().envs(environment(ports));
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        command.spawn().map_err(|e| format!("setsid: {e}"))
+    }
+}
+
+/// Waits until a program listens.
+fn answers(child: &mut Child, port: u16) -> Result<(), String> {
+    let until = Instant::now() + LISTEN;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if let Some(status) = child.try_wait().map_err(|e| format!("cannot be asked: {e}"))? {
+            return Err(format!("ended by itself: {status}"));
+        }
+        if Instant::now() >= until {
+            return Err(format!("does not listen on port {port} after {} s", LISTEN.as_secs()));
+        }
+        std::thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+/// What tells the node where it is; nothing of this machine's environment gets through.
+fn environment(ports: Ports) -> Vec<(&'static str, String)> {
+    let inside = |name: &str| format!("{NODE}/{name}");
+    vec![
+        ("PATH", PATH.to_owned()),
+        ("HOME", NODE.to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("ERL_EPMD_PORT", ports.epmd.to_string()),
+        ("RABBITMQ_NODENAME", "rabbit@localhost".to_owned()),
+        ("RABBITMQ_DIST_PORT", ports.dist.to_string()),
+        ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
+        ("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf")),
+        ("RABBITMQ_CONF_ENV_FILE", inside("no-such-file")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", inside("enabled_plugins")),
+        ("RABBITMQ_MNESIA_BASE", inside("data")),
+        ("RABBITMQ_LOG_BASE", inside("log")),
+        ("RABBITMQ_PID_FILE", inside("rabbitmq.pid")),
+        // Makes the script become the node instead of watching over it.
+        ("RUNNING_UNDER_SYSTEMD", "true".to_owned()),
+    ]
+}
+
+fn configuration(ports: Ports) -> String {
+    let Ports { amqp, http, .. } = ports;
+    format!(
+        "{SETTINGS}\nlisteners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {http}\n"
+    )
+}
+
+/// The node's own folder. What it stored before stays.
+fn prepare(tree: &Path, node: &Path, ports: Ports) -> Result<(), String> {
+    let (user, group) = debian::user(tree)?;
+    let told = |e: std::io::Error| e.to_string();
+    let own = |path: &Path, mode: u32| {
+        chown(path, Some(user), Some(group))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    fs::create_dir_all(node).map_err(told)?;
+    fs::write(node.join("rabbitmq.conf"), configuration(ports)).map_err(told)?;
+    fs::write(node.join("enabled_plugins"), "[rabbitmq_management].\n").map_err(told)?;
+    let cookie = node.join(".erlang.cookie");
+    if !cookie.exists() {
+        fs::write(&cookie, secret().map_err(told)?).map_err(told)?;
+    }
+    own(&cookie, 0o400).and_then(|()| own(node, 0o750)).map_err(told)
+}
+
+/// Whoever knows the cookie commands the node.
+fn secret() -> std::io::Result<String> {
+    let mut bytes = [0; 20];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_listens_on_this_machine_only() -> Result<(), String> {
+        let ports = Ports::from(5673)?;
+        let configuration = configuration(ports);
+        for line in ["listeners.tcp.1 = 127.0.0.1:5673", "management.tcp.ip = 127.0.0.1", "management.tcp.port = 15673"]
+        {
+            assert!(configuration.lines().any(|l| l == line), "{line}");
+        }
+        let environment = environment(ports);
+        let value = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        assert_eq!(value("ERL_EPMD_ADDRESS"), Some("127.0.0.1"));
+        assert_eq!(value("ERL_EPMD_PORT"), Some("20673"));
+        assert_eq!(value("RABBITMQ_DIST_PORT"), Some("25673"));
+        Ok(())
+    }
+}

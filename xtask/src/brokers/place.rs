@@ -1,0 +1,108 @@
+//! The folder of a release below `target/`, and what of it runs.
+
+use std::fs::{self, File, TryLockError};
+use std::path::PathBuf;
+
+use super::docker::Docker;
+use super::native::Native;
+use super::release::{Ports, Release};
+use super::{amqp, http};
+use crate::command::built;
+
+/// Where one release lives.
+pub(super) struct Place {
+    pub(super) folder: PathBuf,
+    pub(super) release: &'static Release,
+    pub(super) native: Native,
+    pub(super) docker: Docker,
+}
+
+/// How a broker was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Native,
+    Docker,
+    /// By somebody else: it was there already, and is used as it is.
+    Found,
+}
+
+impl How {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Docker => "docker",
+            Self::Found => "found",
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn of(release: &'static Release) -> Result<Self, String> {
+        let built = built()?;
+        let target = built.parent().ok_or("the build has no folder around it")?;
+        let folder = target.join("brokers").join(format!("rabbitmq-{}", release.name));
+        Ok(Self { native: Native::of(&folder), docker: Docker::of(&folder, release), folder, release })
+    }
+
+    /// Two commands at once on one release would tread on each other. The lock ends with what is returned, or with this process.
+    pub(super) fn lock(&self) -> Result<File, String> {
+        let path = self.folder.join("lock");
+        let told = |e: std::io::Error| {
+            let denied = e.kind() == std::io::ErrorKind::PermissionDenied;
+            let hint = if denied { "; it was made by another user, such as root: run this as them" } else { "" };
+            format!("{}: {e}{hint}", path.display())
+        };
+        fs::create_dir_all(&self.folder).map_err(told)?;
+        let file = File::options().create(true).append(true).open(&path).map_err(told)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                println!("another `cargo xtask brokers` is at RabbitMQ {}: waiting for it", self.release.name);
+                file.lock().map_err(told)?;
+                Ok(file)
+            }
+            Err(TryLockError::Error(e)) => Err(told(e)),
+        }
+    }
+
+    /// What was started here and not stopped, as far as the folder knows.
+    pub(super) fn how(&self) -> Option<How> {
+        if self.native.pid().is_some() {
+            Some(How::Native)
+        } else if self.docker.is_started() {
+            Some(How::Docker)
+        } else {
+            None
+        }
+    }
+
+    /// The ports that it was last started on.
+    pub(super) fn ports(&self) -> Option<Ports> {
+        Ports::of_endpoint(&fs::read_to_string(self.endpoint()).ok()?)
+    }
+
+    /// The ports of a release that nobody said otherwise of.
+    pub(super) fn usual_ports(&self) -> Result<Ports, String> {
+        Ports::from(self.release.port)
+    }
+
+    pub(super) fn note(&self, ports: Ports) -> Result<(), String> {
+        let path = self.endpoint();
+        fs::write(&path, format!("{}\n", ports.endpoint())).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    pub(super) fn forget(&self) {
+        let _ = fs::remove_file(self.endpoint());
+    }
+
+    fn endpoint(&self) -> PathBuf {
+        self.folder.join("endpoint")
+    }
+}
+
+/// Both of what tests need of a broker: a client can log in, and the HTTP API answers.
+pub(super) fn ready(ports: Ports) -> Result<amqp::Server, String> {
+    let server = amqp::hello(ports.amqp)?;
+    http::overview(ports.http)?;
+    Ok(server)
+}

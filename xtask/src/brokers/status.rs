@@ -1,0 +1,51 @@
+//! `brokers status`: what runs, what answers, and where.
+
+use super::amqp;
+use super::asked::Asked;
+use super::place::{How, Place, ready};
+use super::release::Release;
+
+pub(super) fn status(asked: &Asked) -> bool {
+    let (mut up, mut silent) = (0, 0);
+    for release in asked.releases() {
+        match look(release) {
+            Ok((line, is_up)) => {
+                println!("RabbitMQ {:<5} {line}", release.name);
+                up += u32::from(is_up);
+            }
+            Err(why) => {
+                println!("RabbitMQ {:<5} started, and does not answer: {why}", release.name);
+                silent += 1;
+            }
+        }
+    }
+    println!("RESULT cmd=brokers up={up} silent={silent}");
+    // Asked about one, the exit status says whether it can be used.
+    silent == 0 && (asked.release.is_none() || up > 0)
+}
+
+/// A line about it, and whether it was started here and answers.
+fn look(release: &'static Release) -> Result<(String, bool), String> {
+    let place = Place::of(release)?;
+    let ports = place.ports().map_or_else(|| place.usual_ports(), Ok)?;
+    let Some(how) = place.how() else {
+        return Ok(match amqp::hello(ports.amqp) {
+            Ok(server) => {
+                let (product, version) = (server.product, server.version);
+                (format!("not started here; {product} {version} answers at {}", ports.endpoint()), false)
+            }
+            Err(_) => ("not started".to_owned(), false),
+        });
+    };
+    let server = ready(ports)?;
+    let process =
+        place.native.pid().filter(|_| how == How::Native).map_or_else(String::new, |pid| format!(", process {pid}"));
+    let line = format!(
+        "up: {} at {}, {}{process}, in {}",
+        server.version,
+        ports.endpoint(),
+        how.name(),
+        place.folder.display()
+    );
+    Ok((line, true))
+}

@@ -1,0 +1,177 @@
+//! `brokers up`: a broker that answers, by whatever way this machine has.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::amqp::{self, Server};
+use super::asked::{Asked, Way};
+use super::place::{How, Place, ready};
+use super::release::{ALL, Ports};
+use super::tool::TICK;
+
+/// A first start takes 4 to 8 s where nothing else runs.
+const READY: Duration = Duration::from_secs(90);
+
+/// A broker that answers.
+struct Up {
+    server: Server,
+    ports: Ports,
+    how: How,
+}
+
+pub(super) fn up(asked: &Asked) -> bool {
+    let begun = Instant::now();
+    let release = asked.release.unwrap_or(&ALL[0]);
+    let outcome = Place::of(release).and_then(|place| bring_up(&place, asked));
+    let seconds = begun.elapsed().as_secs_f64();
+    match outcome {
+        Ok(Up { server: Server { product, version }, ports, how }) => {
+            let endpoint = ports.endpoint();
+            println!("{product} {version} answers at {endpoint}, its HTTP API at http://127.0.0.1:{}", ports.http);
+            if !release.has(&version) {
+                println!("note: that is what Debian {} has today, and no {}", release.suite, release.name);
+            }
+            let how = how.name();
+            println!(
+                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} seconds={seconds:.1}"
+            );
+            true
+        }
+        Err(why) => {
+            eprintln!("xtask: RabbitMQ {} is not up: {why}", release.name);
+            println!("RESULT cmd=brokers broker=rabbitmq release={} up=false seconds={seconds:.1}", release.name);
+            false
+        }
+    }
+}
+
+fn bring_up(place: &Place, asked: &Asked) -> Result<Up, String> {
+    let _lock = place.lock()?;
+    if let Some(how) = place.how()
+        && let Some(up) = running(place, asked, how)?
+    {
+        return Ok(up);
+    }
+    let ports = asked.ports.map_or_else(|| place.usual_ports(), Ok)?;
+    if let Ok(server) = amqp::hello(ports.amqp) {
+        return found(place, ports, server);
+    }
+    place.note(ports)?;
+    let started = start(place, asked.way, ports);
+    if started.is_err() {
+        place.forget();
+    }
+    started
+}
+
+/// What was started here before: as it is, when it answers and is what is asked for.
+fn running(place: &Place, asked: &Asked, how: How) -> Result<Option<Up>, String> {
+    let ports = place.ports().map_or_else(|| place.usual_ports(), Ok)?;
+    let asks_otherwise = match asked.way {
+        Way::Either => false,
+        Way::Native => how != How::Native,
+        Way::Docker => how != How::Docker,
+    };
+    if asks_otherwise || asked.ports.is_some_and(|asked| asked != ports) {
+        let how = how.name();
+        return Err(format!(
+            "it is up already, {how}, at {}: `cargo xtask brokers down` comes first",
+            ports.endpoint()
+        ));
+    }
+    let limit = match how {
+        How::Native => READY,
+        // The container may have been stopped or removed by hand; starting it again does no harm.
+        _ => Duration::ZERO,
+    };
+    match wait(ports, limit, || None) {
+        Ok(server) => {
+            println!("it is up already");
+            Ok(Some(Up { server, ports, how }))
+        }
+        Err(_) if how == How::Docker => Ok(None),
+        Err(why) => {
+            let words = place.native.last_words();
+            Err(format!("it runs and does not answer ({why}): `cargo xtask brokers down` ends it{words}"))
+        }
+    }
+}
+
+/// A broker that nobody started here is used when it is of the release: another checkout, or the user, has it.
+fn found(place: &Place, ports: Ports, server: Server) -> Result<Up, String> {
+    let Server { product, version } = &server;
+    let endpoint = ports.endpoint();
+    if product != "RabbitMQ" || !place.release.has(version) {
+        return Err(format!(
+            "{product} {version} answers at {endpoint} and was not started here: end it, or take another port with `--port`"
+        ));
+    }
+    println!("it was not started here, and is used as it is; `down` will not end it");
+    if let Err(why) = ready(ports) {
+        println!("note: tests that need its HTTP API fail ({why})");
+    }
+    Ok(Up { server, ports, how: How::Found })
+}
+
+fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
+    if way != Way::Native {
+        match in_docker(place, ports) {
+            Err(why) if way == Way::Either => println!("not in Docker, {why}: a native start"),
+            outcome => return outcome,
+        }
+    }
+    natively(place, ports)
+}
+
+fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
+    place.docker.start(ports)?;
+    match wait(ports, READY, || None) {
+        Ok(server) => Ok(Up { server, ports, how: How::Docker }),
+        Err(why) => {
+            place.docker.stop(ports)?;
+            Err(why)
+        }
+    }
+}
+
+fn natively(place: &Place, ports: Ports) -> Result<Up, String> {
+    let (how, begun) = (How::Native, Instant::now());
+    let started = place.native.start(place.release, ports);
+    let mut child = started.map_err(|why| why + &stopped(place))?;
+    let made = begun.elapsed();
+    match wait(ports, READY, || ended(&mut child)) {
+        Ok(server) => {
+            let seconds = (begun.elapsed() - made).as_secs_f64();
+            println!("started as process {}, ready after {seconds:.1} s", child.id());
+            Ok(Up { server, ports, how })
+        }
+        Err(why) => Err(why + &stopped(place) + &place.native.last_words()),
+    }
+}
+
+/// After a failed start, whatever of it runs is no broker that anybody could use.
+fn stopped(place: &Place) -> String {
+    place.native.stop().err().map_or_else(String::new, |why| format!("; {why}"))
+}
+
+fn ended(child: &mut Child) -> Option<String> {
+    child.try_wait().ok().flatten().map(|status| format!("it ended by itself: {status}"))
+}
+
+/// Asks until it answers, has ended, or the limit is over.
+fn wait(ports: Ports, limit: Duration, mut ended: impl FnMut() -> Option<String>) -> Result<Server, String> {
+    let until = Instant::now() + limit;
+    loop {
+        let why = match ready(ports) {
+            Ok(server) => return Ok(server),
+            Err(why) => why,
+        };
+        if let Some(end) = ended() {
+            return Err(end);
+        }
+        if Instant::now() >= until {
+            return Err(format!("no answer after {} s: {why}", limit.as_secs()));
+        }
+        std::thread::sleep(TICK);
+    }
+}
