@@ -69,7 +69,17 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
 
 async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
     // First, so that a group of another number of lanes is refused before anything is bound.
-    declare(link, channel, names.pin(), pin(names)).await?;
+    declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
+        ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
+            .because(format!(
+                "the group is there with another number of lanes or another prefetch than {} and {}; say `lanes` and `prefetch` as it was made with",
+                names.lanes, names.prefetch
+            ))
+            .with("channel", &names.channel)
+            .with("group", &names.group)
+            .caused_by(why),
+        _ => why,
+    })?;
     declare(link, channel, names.dead(), dead()).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let members = names.members();

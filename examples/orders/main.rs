@@ -17,6 +17,7 @@ macro_rules! say {
     }};
 }
 
+mod history;
 mod input;
 mod progress;
 mod report;
@@ -30,9 +31,9 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use convoy::{ChannelSpec, Exhausted, Producer, ProducerOptions, Retry, Topology, with_state};
-use convoy_conformance::history::Memory;
 use convoy_conformance::watch::{WatchedConsumer, WatchedProducer};
 
+use history::History;
 use input::Input;
 use progress::Progress;
 use report::Outcome;
@@ -101,10 +102,11 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     broker.provision(&Topology::new().channel(ChannelSpec::new(CHANNEL).group(&args.group))).await?;
 
     // The history is written from the seams that every program has.
-    let history = Arc::new(Memory::new(1));
+    let history = Arc::new(History::new());
     let watch = Arc::new(WatchedProducer::new(Arc::clone(&history)));
     let producer = broker.producer_with(CHANNEL, ProducerOptions::default().watch(watch)).await?;
-    let job = Arc::new(Job::new(args, poison));
+    let sent = input.messages.iter().map(convoy::Message::id).collect();
+    let job = Arc::new(Job::new(args, poison, sent));
     let retry = Retry::exponential(Duration::from_millis(1)..Duration::from_millis(100));
     let processor = broker
         .consumer(CHANNEL)
@@ -132,7 +134,7 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             outcome = &mut sending, if sent.is_none() => sent = Some(outcome),
             _ = tick.tick() => {
                 let now = processor.snapshot();
-                let done = now.completed + now.dead_lettered;
+                let done = (now.completed + now.dead_lettered).saturating_sub(job.left_over());
                 progress.show(done, &now);
                 if sent.is_some() && done >= total as u64 {
                     ended = Some("everything handled".to_owned());
@@ -151,9 +153,11 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
 
     let report = processor.drain().await?;
     let closed = producer.close(Duration::from_secs(30)).await;
-    let dead = report::dead_letters(&broker, &args.group).await?;
+    let mut dead = report::dead_letters(&broker, &args.group).await?;
+    dead.retain(|letter| job.sent.contains(&letter.content.id()));
+    let completed = report.last.completed.saturating_sub(job.left_over());
     // What was cut off leaves messages behind, and that is no loss.
-    let whole = report.last.completed + dead.len() as u64 >= total as u64;
+    let whole = completed + dead.len() as u64 >= total as u64;
     let outcome = Outcome {
         sessions,
         messages: total,
@@ -163,7 +167,9 @@ async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         peak: job.peak(),
         ended: ended.unwrap_or_default(),
         closed: closed.is_ok(),
-        verdict: report::judge(&history, &dead, args.attempts, whole),
+        verdict: report::judge(&history, &dead, report::rules(&args.url, args.attempts, whole)),
+        completed,
+        left_over: job.left_over(),
         report,
         dead,
         poison: job.poison.clone(),

@@ -17,6 +17,9 @@ pub(crate) struct Job {
     fail_rate: f64,
     attempts: Option<u32>,
     pub(crate) poison: HashSet<MessageId>,
+    /// What this run sends. A broker that outlives programs may hold what a run before this one left.
+    pub(crate) sent: HashSet<MessageId>,
+    left_over: AtomicU64,
     busy: AtomicU64,
     running: AtomicUsize,
     peak: AtomicUsize,
@@ -39,10 +42,15 @@ impl Drop for Running<'_> {
 }
 
 impl Job {
-    pub(crate) fn new(args: &Args, poison: HashSet<MessageId>) -> Self {
+    pub(crate) fn new(args: &Args, poison: HashSet<MessageId>, sent: HashSet<MessageId>) -> Self {
         let Args { work, seed, fail_rate, attempts, .. } = *args;
-        let (busy, running, peak) = Default::default();
-        Self { work, seed, fail_rate, attempts, poison, busy, running, peak }
+        let (left_over, busy, running, peak) = Default::default();
+        Self { work, seed, fail_rate, attempts, poison, sent, left_over, busy, running, peak }
+    }
+
+    /// How many messages of earlier runs were handled.
+    pub(crate) fn left_over(&self) -> u64 {
+        self.left_over.load(Ordering::SeqCst)
     }
 
     /// The time of all attempts together: what one at a time would have taken.
@@ -69,6 +77,10 @@ impl Job {
 
 /// Handles one message.
 pub(crate) async fn handle(job: Arc<Job>, message: Received<Json<Value>>) -> Result<(), Failure> {
+    if !job.sent.contains(&message.id()) {
+        job.left_over.fetch_add(1, Ordering::SeqCst);
+        return Ok(());
+    }
     let begun = Instant::now();
     let _running = Running::new(&job);
     if !job.work.is_zero() {

@@ -279,6 +279,27 @@ pub enum What {
     },
 }
 
+impl What {
+    /// The message that it is about, if it is about one.
+    pub fn message(&self) -> Option<Message> {
+        match self {
+            Self::SendReq { message, .. }
+            | Self::Send { message, .. }
+            | Self::Deliver { message, .. }
+            | Self::Start { message, .. }
+            | Self::End { message, .. }
+            | Self::SettleReq { message, .. }
+            | Self::Settle { message, .. }
+            | Self::Copied { message, .. }
+            | Self::Stored { message, .. }
+            | Self::Redrive { message, .. }
+            | Self::Purge { message, .. }
+            | Self::Effect { message, .. } => Some(*message),
+            _ => None,
+        }
+    }
+}
+
 /// What a settlement asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
