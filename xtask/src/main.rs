@@ -7,6 +7,7 @@ mod bench;
 mod brokers;
 mod check;
 mod command;
+mod conformance;
 mod sim;
 mod summary;
 mod test;
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--quick | --all]      everything that can run here: unit and doc tests, conformance, simulation, examples
-                                        --quick: fewer schedules, no seeded bugs; --all: the benchmarks too
+                                        --quick: fewer schedules, no seeded bugs, no RabbitMQ; --all: each release of it, and the benchmarks too
+cargo xtask conformance memory|rabbitmq [--release R | --all] [...]
+                                        the scenarios on one backend, its broker started where it needs one
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
+        "conformance" => conformance::run(rest),
         "check" => check::run(rest),
         #[cfg(unix)]
         "brokers" => brokers::run(rest),

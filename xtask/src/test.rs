@@ -3,23 +3,26 @@
 use std::fs;
 
 use crate::command::{Program, built, cargo, program, root};
+use crate::conformance::{RELEASES, on_rabbitmq};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
-const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "convoy-conformance/sim"];
+const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "convoy-conformance/sim,convoy-mq/rabbitmq"];
 
 /// How much is run.
 struct Extent {
     schedules: &'static str,
     bugs: bool,
     benches: bool,
+    /// On how many releases of RabbitMQ the suite runs.
+    releases: usize,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let extent = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Extent { schedules: "200000", bugs: true, benches: false },
-        ["--quick"] => Extent { schedules: "20000", bugs: false, benches: false },
-        ["--all"] => Extent { schedules: "200000", bugs: true, benches: true },
+        [] => Extent { schedules: "200000", bugs: true, benches: false, releases: 1 },
+        ["--quick"] => Extent { schedules: "20000", bugs: false, benches: false, releases: 0 },
+        ["--all"] => Extent { schedules: "200000", bugs: true, benches: true, releases: RELEASES.len() },
         _ => return Err(format!("`test` does not take `{}`", args.join(" "))),
     };
     let mut summary = Summary::new("test");
@@ -27,6 +30,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         tests(&mut summary)?;
         simulation(&mut summary, &extent)?;
         examples(&mut summary)?;
+        rabbitmq(&mut summary, &extent)?;
         for bench in ["engine", "memory"].iter().filter(|_| extent.benches) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
@@ -46,7 +50,7 @@ fn tests(summary: &mut Summary) -> Result<(), String> {
     plain.extend(others.iter().flat_map(|target| ["--test", target.name.as_str()]));
     summary.tests("unit tests", with_cargo(&plain).run());
     summary.tests("doc tests", with_cargo(&["--no-fail-fast", "--doc"]).run());
-    for Target { name, .. } in &backends {
+    for Target { name, .. } in backends.iter().filter(|target| !target.needs_broker()) {
         summary.tests(&format!("conformance, {name}"), with_cargo(&["--no-fail-fast", "--test", name]).run());
     }
     Ok(())
@@ -79,6 +83,19 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
     Ok(())
 }
 
+/// A real broker is started, or one that is up is used, and what it is for is run on it.
+fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
+    let orders = built()?.join("examples").join("orders");
+    for release in &RELEASES[..extent.releases] {
+        on_rabbitmq(summary, release, |url| {
+            let suite = with_cargo(&["--no-fail-fast", "--test", "rabbitmq"]).env("CONVOY_RABBITMQ_URL", url).run();
+            let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
+            vec![(String::new(), suite), ("example orders".to_owned(), program(&orders, failing).run())]
+        });
+    }
+    Ok(())
+}
+
 /// A test target: a file, or a folder with a `main.rs`, in the folder `tests` of a package.
 struct Target {
     package: String,
@@ -88,7 +105,12 @@ struct Target {
 impl Target {
     /// Whether the suite runs on a broker there.
     fn is_conformance(&self) -> bool {
-        self.package == "integration-tests" && self.name.starts_with("memory")
+        self.package == "integration-tests" && (self.name.starts_with("memory") || self.needs_broker())
+    }
+
+    /// Whether that broker is a program of its own.
+    fn needs_broker(&self) -> bool {
+        self.name == "rabbitmq"
     }
 }
 

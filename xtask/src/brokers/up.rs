@@ -17,6 +17,8 @@ struct Up {
     server: Server,
     ports: Ports,
     how: How,
+    /// Whether this command started it: whoever asked for it then ends it, too.
+    fresh: bool,
 }
 
 pub(super) fn up(asked: &Asked) -> bool {
@@ -25,7 +27,7 @@ pub(super) fn up(asked: &Asked) -> bool {
     let outcome = Place::of(release).and_then(|place| bring_up(&place, asked));
     let seconds = begun.elapsed().as_secs_f64();
     match outcome {
-        Ok(Up { server: Server { product, version }, ports, how }) => {
+        Ok(Up { server: Server { product, version }, ports, how, fresh }) => {
             let endpoint = ports.endpoint();
             println!("{product} {version} answers at {endpoint}, its HTTP API at http://127.0.0.1:{}", ports.http);
             if !release.has(&version) {
@@ -33,7 +35,7 @@ pub(super) fn up(asked: &Asked) -> bool {
             }
             let how = how.name();
             println!(
-                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} seconds={seconds:.1}"
+                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} fresh={fresh} seconds={seconds:.1}"
             );
             true
         }
@@ -87,7 +89,7 @@ fn running(place: &Place, asked: &Asked, how: How) -> Result<Option<Up>, String>
     match wait(ports, limit, || None) {
         Ok(server) => {
             println!("it is up already");
-            Ok(Some(Up { server, ports, how }))
+            Ok(Some(Up { server, ports, how, fresh: false }))
         }
         Err(_) if how == How::Docker => Ok(None),
         Err(why) => {
@@ -110,7 +112,7 @@ fn found(place: &Place, ports: Ports, server: Server) -> Result<Up, String> {
     if let Err(why) = ready(ports) {
         println!("note: tests that need its HTTP API fail ({why})");
     }
-    Ok(Up { server, ports, how: How::Found })
+    Ok(Up { server, ports, how: How::Found, fresh: false })
 }
 
 fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
@@ -126,7 +128,7 @@ fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
 fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
     place.docker.start(ports)?;
     match wait(ports, READY, || None) {
-        Ok(server) => Ok(Up { server, ports, how: How::Docker }),
+        Ok(server) => Ok(Up { server, ports, how: How::Docker, fresh: true }),
         Err(why) => {
             place.docker.stop(ports)?;
             Err(why)
@@ -143,7 +145,7 @@ fn natively(place: &Place, ports: Ports) -> Result<Up, String> {
         Ok(server) => {
             let seconds = (begun.elapsed() - made).as_secs_f64();
             println!("started as process {}, ready after {seconds:.1} s", child.id());
-            Ok(Up { server, ports, how })
+            Ok(Up { server, ports, how, fresh: true })
         }
         Err(why) => Err(why + &stopped(place) + &place.native.last_words()),
     }

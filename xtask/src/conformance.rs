@@ -1,0 +1,88 @@
+//! `cargo xtask conformance`: the suite on one backend, with the broker that it needs.
+
+use crate::command::{Program, Ran, built, cargo, program};
+use crate::summary::Summary;
+
+/// The releases of RabbitMQ that the suite runs on; the first is the one of the gate.
+pub(crate) const RELEASES: &[&str] = &["4.3", "4.0", "3.10"];
+
+/// Where the suite finds its broker.
+const URL: &str = "CONVOY_RABBITMQ_URL";
+
+pub(crate) fn run(args: &[String]) -> Result<bool, String> {
+    let (backend, rest) = args.split_first().ok_or("say which: `conformance memory` or `conformance rabbitmq`")?;
+    let mut summary = Summary::new("conformance");
+    match backend.as_str() {
+        "memory" => {
+            for target in ["memory", "memory_lanes"] {
+                summary.tests(target, suite(target, rest).run());
+            }
+        }
+        "rabbitmq" => {
+            let (releases, rest) = releases(rest)?;
+            for release in releases {
+                on_rabbitmq(&mut summary, release, |url| {
+                    vec![(String::new(), suite("rabbitmq", rest).env(URL, url).run())]
+                });
+            }
+        }
+        other => return Err(format!("there is no backend `{other}`: say `memory` or `rabbitmq`")),
+    }
+    Ok(summary.print())
+}
+
+/// Which releases are asked for: the first, one by name, or all.
+fn releases(args: &[String]) -> Result<(Vec<&'static str>, &[String]), String> {
+    match args {
+        [all, rest @ ..] if all == "--all" => Ok((RELEASES.to_vec(), rest)),
+        [option, name, rest @ ..] if option == "--release" => {
+            let found = RELEASES.iter().find(|release| *release == name);
+            found
+                .map(|release| (vec![*release], rest))
+                .ok_or_else(|| format!("there is no release `{name}`: {RELEASES:?}"))
+        }
+        rest => Ok((RELEASES[..1].to_vec(), rest)),
+    }
+}
+
+fn suite(target: &str, args: &[String]) -> Program {
+    let own = ["test", "--release", "--package", "convoy-conformance", "--no-fail-fast", "--test", target, "--"];
+    cargo(own.into_iter().chain(args.iter().map(String::as_str)))
+}
+
+/// Starts a RabbitMQ broker unless it is up, does something with it, and ends it if it was started here.
+pub(crate) fn on_rabbitmq(
+    summary: &mut Summary,
+    release: &str,
+    with: impl FnOnce(&str) -> Vec<(String, Result<Ran, String>)>,
+) {
+    let up = brokers(&["up", "rabbitmq", "--release", release]);
+    let ran = up.as_ref().ok();
+    let (version, url) = (said(ran, "version"), said(ran, "endpoint"));
+    let fresh = ran.is_some_and(|ran| ran.says("fresh=true"));
+    let part = format!("RabbitMQ {}", version.as_deref().unwrap_or(release));
+    // A broker that does not come up fails the whole: what it was for did not run.
+    if summary.work(&format!("{part}: start"), up)
+        && let Some(url) = url
+    {
+        for (name, ran) in with(&url) {
+            match name.as_str() {
+                "" => summary.tests(&format!("conformance, {part}"), ran),
+                name => _ = summary.one(&format!("{name}, {part}"), ran),
+            }
+        }
+    }
+    if fresh {
+        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release]));
+    }
+}
+
+fn brokers(args: &[&str]) -> Result<Ran, String> {
+    program(built()?.join("xtask"), ["brokers"].iter().chain(args)).run()
+}
+
+/// What the `RESULT` line says of this key.
+fn said(ran: Option<&Ran>, key: &str) -> Option<String> {
+    let line = ran?.result.as_ref()?;
+    line.split_whitespace().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
+}
