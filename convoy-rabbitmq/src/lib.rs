@@ -1,4 +1,78 @@
 //! The RabbitMQ backend of convoy: lanes on quorum queues with a single active consumer.
+//!
+//! Programs reach it by `convoy::connect("amqp://user:password@host:5672/vhost")` with the feature `rabbitmq` of convoy-mq, and find this crate as `convoy::rabbitmq`.
+//! It is built on `lapin`, of which nothing shows here. Seen to keep its promises on RabbitMQ 4.3; see [what depends on the version](#what-each-guarantee-rests-on).
+//!
+//! ```no_run
+//! use convoy_core::{Broker, ChannelSpec, Topology};
+//! use convoy_rabbitmq::RabbitBroker;
+//!
+//! # async fn example() -> convoy_core::Result<()> {
+//! let broker = Broker::new(RabbitBroker::from_url("amqp://guest:guest@127.0.0.1:5672?lanes=8").await?);
+//! broker.provision(&Topology::new().channel(ChannelSpec::new("orders").group("billing"))).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What is created on your broker
+//!
+//! Only by [`provision`](convoy_core::backend::Backend::provision) (or with the option `auto_create`), for a channel `orders` and its group `billing` with 64 lanes and a
+//! prefetch of 500:
+//!
+//! | name | what | for |
+//! |---|---|---|
+//! | `orders` | durable direct exchange | the channel. Messages are published to it with their session's slot as routing key |
+//! | `orders.billing.g1.l64.p500.lane.0` … `.63` | durable quorum queues with `x-single-active-consumer` and `x-delivery-limit` 1 000 000 | the lanes of the group |
+//! | 1 024 bindings | slot → lane, in ranges | so that each group chooses its own number of lanes |
+//! | `orders.billing.pin` | an empty queue whose bounds are the number of lanes and the prefetch | so that a group is never opened, or made again, with other ones |
+//! | `orders.billing.dead` | durable quorum queue with `x-single-active-consumer` | the dead-letter store |
+//! | `convoy.orders.billing.members` | durable fanout exchange | the members of the group hear of each other by it |
+//!
+//! While programs run: for each consumer a connection, an AMQP channel a lane and a queue of its own for the members' words; for each broker handle a connection for publishing with an
+//! exclusive queue `convoy.link.…`. A consumer needs `configure` for its own queue (`amq.gen-…`), `write` on the default exchange (probes, dead letters) and the members' exchange, `read` on the
+//! lanes. Lanes get a message without meaning now and then (header `convoy-probe`), acknowledged at once: an idle queue shows nobody that it is the active consumer, and a delivery does.
+//!
+//! # Publishing from another language
+//!
+//! Take a slot: murmur2 of the session id's bytes with the seed `0x9747b28c`, the sign bit off (as the Kafka clients of the JVM have it), modulo 1 024; `slots.tsv` in this crate has test
+//! vectors. Publish to the channel's exchange with the slot in decimal as routing key and the id in the header `convoy-session`, persistent, `mandatory`, one unconfirmed message a session:
+//! ```text
+//! channel.basic_publish("orders", str(slot(session)), body, mandatory=True,
+//!                       properties=pika.BasicProperties(headers={"convoy-session": session}, delivery_mode=2))
+//! ```
+//! A message in a lane where the hash would not put its session is reported as misrouted, and stops the consumer unless that is allowed.
+//!
+//! # What each guarantee rests on
+//!
+//! - **One holder.** The broker's single active consumer. A lane is given up by closing its AMQP channel, never by `basic.cancel`, which would start the next holder over unacknowledged
+//!   messages; nothing is ever requeued one by one. What comes back comes back in order.
+//! - **No start after expiry.** Every lease is proved by a request (a passive declaration of the lane) that was answered on the lane's own channel, and ends one `heartbeat` after that was
+//!   sent. A broker waits for two missed heartbeats before it moves a lane away from a silent connection. A connection that the broker *sees* die (reset, closed) moves its lanes at once: there the
+//!   old handler is told in the same moment, and only its grace time bounds the overlap. Use [`Fence`](convoy_core::Fence)s where that matters: here one row a session and producer,
+//!   since the broker gives no position.
+//! - **A lost node of a cluster** is not seen by any request. 4.3 waits before it moves a lane away from a lost node's consumer, for longer than the lease
+//!   (`x-consumer-disconnected-timeout`, set here); 4.0 and before move it at once.
+//! - **Settled** means: the acknowledgement was written, and a request behind it on the same channel was answered while the consumer still stood. After the loss of a broker
+//!   node what was acknowledged may come again.
+//! - **Bounded duplicates.** Acknowledged are whole prefixes of a lane, and single messages above a session that stands still; at a count, after `settle_interval`, when nothing is left to do, and
+//!   before a channel closes.
+//! - **Producer order.** One unconfirmed message a session. A nack, or a connection that ends first, leaves the outcome unknown; `resume` then waits until the broker has let
+//!   the old connection go, after which nothing of it can land.
+//! - **Attempts** are counted in the process. The broker's own count (`x-delivery-count`) is shown beside them: it counts every hand-over of the whole prefetch, also of messages that nobody touched.
+//!
+//! # What to watch, and what breaks it
+//!
+//! - A lane with messages ready, a consumer and no delivery is stuck at the broker; alarms of memory or disk block producers (consumers go on: they publish on another connection).
+//! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages. So do a purge and a deleted lane; the latter ends the consumer with an error that names it.
+//! - `consumer_timeout` (30 minutes by default) ends the right to a lane in which one message stays unacknowledged for so long: a session that stands still longer loses its lane's
+//!   right again and again. Raise it where handlers or retries take that long.
+//! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others.
+//! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
+//! - The default exchange and the names above belong to the group: do not consume from a lane by other means.
+//!
+//! # What was learned about the client library
+//!
+//! `lapin`'s `events_listener` tells of channels that the broker closes, too, and each event goes to one listener only. Its confirms carry returned messages, not always their own. Dropping its
+//! `Consumer` cancels it. It writes nothing at all, not even acknowledgements, while the broker blocks a connection: hence the second one.
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
