@@ -1,0 +1,254 @@
+//! RabbitMQ through convoy beside the client library by itself, in one run: publishing, consuming with a handler that does nothing, and how busy handlers are kept that do something.
+//! Each figure beside its target; order is judged inside each run. The figures are ratios: what a machine and its broker give changes from run to run.
+//!
+//! ```text
+//! cargo xtask bench rabbitmq [--repeats 3] [--messages 64000] [--records 60]
+//! ```
+
+mod raw;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use convoy_core::{Broker, ChannelSpec, Failure, Message, MessageId, Received, Topology, with_state};
+use convoy_rabbitmq::{Options, RabbitBroker};
+use tokio::sync::Notify;
+
+use raw::Raw;
+
+pub(crate) type Any = Box<dyn std::error::Error + Send + Sync>;
+
+const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
+const LANES: u32 = 64;
+pub(crate) const PREFETCH: u16 = 500;
+const SESSIONS: u32 = 1_000;
+const WORK: Duration = Duration::from_millis(10);
+/// The targets.
+const KEPT: f64 = 0.9;
+const BUSY: f64 = 0.9;
+
+struct Args {
+    repeats: usize,
+    messages: u64,
+    records: u32,
+}
+
+fn main() -> ExitCode {
+    let args = match arguments() {
+        Ok(args) => args,
+        Err(why) => {
+            eprintln!("bench rabbitmq: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let measured = runtime.map_err(Any::from).and_then(|runtime| runtime.block_on(measure(&args)));
+    match measured {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("bench rabbitmq: {why}");
+            println!("RESULT bench=rabbitmq held=false");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Args, String> {
+    let mut args = Args { repeats: 3, messages: 64_000, records: 60 };
+    let mut given = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    while let Some(name) = given.next() {
+        let value = given.next().and_then(|value| value.parse::<u64>().ok()).filter(|value| *value > 0);
+        let value = value.ok_or_else(|| format!("{name} wants a number"))?;
+        match name.as_str() {
+            "--repeats" => args.repeats = value as usize,
+            "--messages" => {
+                args.messages = value.next_multiple_of(u64::from(SESSIONS)).next_multiple_of(u64::from(LANES))
+            }
+            "--records" => args.records = value as u32,
+            _ => return Err(format!("there is no option {name}")),
+        }
+    }
+    Ok(args)
+}
+
+/// One of each, in turn, so that what the machine does beside it falls on both alike; the best of each counts.
+async fn measure(args: &Args) -> Result<bool, Any> {
+    let url = std::env::var("CONVOY_RABBITMQ_URL").unwrap_or_else(|_| URL.to_owned());
+    let run = format!("{:08x}", MessageId::random().as_u128() as u32);
+    let raw = Raw::open(&url, LANES, &run).await?;
+    let options = Options::from_url(&url)?.lanes(LANES).prefetch(PREFETCH);
+    let channel = format!("bench-{run}");
+    let broker = Broker::new(RabbitBroker::connect(options).await?);
+    broker.provision(&Topology::new().channel(ChannelSpec::new(&channel).group("bench"))).await?;
+
+    let mut best = [0.0_f64; 4];
+    let mut violations = 0;
+    for repeat in 0..args.repeats {
+        let raw_publish = raw.publish(args.messages, SESSIONS as usize, &[0; 8]).await?;
+        let records = (args.messages / u64::from(SESSIONS)) as u32;
+        let first = repeat as u32 * records;
+        let publish = load(&broker, &channel, first, records).await?;
+        let raw_consume = raw.consume(args.messages).await?;
+        let consumed = consume(&broker, &channel, first, records, Duration::ZERO).await?;
+        violations += consumed.violations;
+        println!(
+            "publish: raw {raw_publish:.0}/s, convoy {publish:.0}/s   consume: raw {raw_consume:.0}/s, convoy {:.0}/s",
+            consumed.rate
+        );
+        for (best, new) in best.iter_mut().zip([raw_publish, publish, raw_consume, consumed.rate]) {
+            *best = best.max(new);
+        }
+    }
+    let first = args.repeats as u32 * (args.messages / u64::from(SESSIONS)) as u32;
+    load(&broker, &channel, first, args.records).await?;
+    let worked = consume(&broker, &channel, first, args.records, WORK).await?;
+    violations += worked.violations;
+    let bare = bare(args.records).await;
+    raw.close().await?;
+    broker.close(Duration::from_secs(10)).await?;
+
+    let [raw_publish, publish, raw_consume, consumed] = best;
+    let (publish_ratio, consume_ratio) = (publish / raw_publish, consumed / raw_consume);
+    println!(
+        "publish, {SESSIONS} sessions, one unconfirmed message each: {publish_ratio:.2} of the client library awaiting confirms in the same window; target {KEPT}"
+    );
+    println!(
+        "consume, {LANES} lanes, a handler that does nothing: {consume_ratio:.2} of the client library; target {KEPT}"
+    );
+    println!(
+        "work of 10 ms, {SESSIONS} sessions: utilisation {:.3}; a bare loop of as many tasks {bare:.3}; target {BUSY}",
+        worked.busy
+    );
+    let rate_bound = worked.rate / raw_consume;
+    let held = publish_ratio >= KEPT
+        && consume_ratio >= KEPT
+        && (worked.busy >= BUSY || rate_bound >= KEPT)
+        && violations == 0;
+    println!(
+        "RESULT bench=rabbitmq held={held} publish={publish:.0} publish_ratio={publish_ratio:.3} consume={consumed:.0} consume_ratio={consume_ratio:.3} \
+         utilisation={:.4} bare={bare:.4} work_rate={:.0} cpu_us={:.1} violations={violations}",
+        worked.busy, worked.rate, worked.cpu
+    );
+    Ok(held)
+}
+
+/// Sends the records of all sessions. Messages a second.
+async fn load(broker: &Broker, channel: &str, first: u32, records: u32) -> Result<f64, Any> {
+    let producer = broker.producer(channel).await?;
+    let begun = Instant::now();
+    let mut sending = Vec::new();
+    for record in first + 1..=first + records {
+        let message = |session: u32| {
+            Message::new(format!("session-{session}"), [session.to_le_bytes(), record.to_le_bytes()].concat())
+        };
+        let messages = (0..SESSIONS).map(message).collect::<Result<Vec<_>, _>>()?;
+        producer.ready(Duration::from_secs(60)).await?;
+        sending.push(producer.send_all(messages));
+    }
+    for sending in sending {
+        sending.await?;
+    }
+    let took = begun.elapsed().as_secs_f64();
+    producer.close(Duration::from_secs(30)).await?;
+    Ok(f64::from(records) * f64::from(SESSIONS) / took)
+}
+
+/// What the handlers of one run share.
+struct Job {
+    work: Duration,
+    last: Vec<AtomicU32>,
+    left: AtomicU64,
+    busy: AtomicU64,
+    violations: AtomicU64,
+    done: Notify,
+}
+
+struct Run {
+    rate: f64,
+    busy: f64,
+    cpu: f64,
+    violations: u64,
+}
+
+async fn handle(job: Arc<Job>, message: Received<Bytes>) -> Result<(), Failure> {
+    if !job.work.is_zero() {
+        let begun = Instant::now();
+        tokio::time::sleep(job.work).await;
+        job.busy.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+    let number =
+        |at: usize| message.body.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
+    let last = job.last.get(number(0) as usize).map(|last| last.swap(number(4), Ordering::Relaxed));
+    if last.and_then(|last| last.checked_add(1)) != Some(number(4)) {
+        job.violations.fetch_add(1, Ordering::Relaxed);
+    }
+    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        job.done.notify_one();
+    }
+    Ok(())
+}
+
+/// Handles what was loaded.
+async fn consume(broker: &Broker, channel: &str, first: u32, records: u32, work: Duration) -> Result<Run, Any> {
+    let messages = u64::from(SESSIONS) * u64::from(records);
+    let job = Arc::new(Job {
+        work,
+        last: (0..SESSIONS).map(|_| AtomicU32::new(first)).collect(),
+        left: AtomicU64::new(messages),
+        busy: AtomicU64::new(0),
+        violations: AtomicU64::new(0),
+        done: Notify::new(),
+    });
+    let (begun, cpu) = (Instant::now(), cpu_time());
+    let processor = broker.consumer(channel).group("bench").processor().max_concurrent_sessions(SESSIONS as usize);
+    let processor = processor.start(with_state(Arc::clone(&job), handle)).await?;
+    tokio::select! {
+        () = job.done.notified() => {}
+        error = processor.failed() => return Err(error.map_or("the processor was closed".into(), Any::from)),
+        () = tokio::time::sleep(Duration::from_secs(120)) => return Err("not done within two minutes".into()),
+    }
+    let (took, cpu) = (begun.elapsed().as_secs_f64(), (cpu_time() - cpu).as_secs_f64());
+    let report = processor.drain().await?;
+    if !report.drained || report.last.completed != messages {
+        return Err(format!("not everything was handled once: {report:?}").into());
+    }
+    let busy = Duration::from_nanos(job.busy.load(Ordering::Relaxed)).as_secs_f64() / (f64::from(SESSIONS) * took);
+    Ok(Run {
+        rate: messages as f64 / took,
+        busy,
+        cpu: cpu * 1e6 / messages as f64,
+        violations: job.violations.load(Ordering::Relaxed),
+    })
+}
+
+fn cpu_time() -> Duration {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(at.tv_sec.try_into().unwrap_or(0), at.tv_nsec.try_into().unwrap_or(0))
+}
+
+/// How busy as many tasks are that do nothing but the work.
+async fn bare(records: u32) -> f64 {
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..SESSIONS)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut busy = Duration::ZERO;
+                for _ in 0..records {
+                    let begun = Instant::now();
+                    tokio::time::sleep(WORK).await;
+                    busy += begun.elapsed();
+                }
+                busy
+            })
+        })
+        .collect();
+    let mut busy = Duration::ZERO;
+    for task in tasks {
+        busy += task.await.unwrap_or_default();
+    }
+    busy.as_secs_f64() / (f64::from(SESSIONS) * begun.elapsed().as_secs_f64())
+}

@@ -1,0 +1,100 @@
+//! What the client library does by itself: the same queues, prefetch and acknowledgements, no sessions. At most a hundred lines.
+
+use std::time::Instant;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, future};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+
+use crate::{Any, PREFETCH};
+
+/// So many messages are acknowledged at once.
+const ACK_EVERY: u64 = PREFETCH as u64 / 4;
+
+/// Publishes and consumes on queues of its own.
+pub(crate) struct Raw {
+    connection: Connection,
+    queues: Vec<String>,
+}
+
+impl Raw {
+    pub(crate) async fn open(url: &str, lanes: u32, run: &str) -> Result<Self, Any> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let queues: Vec<String> = (0..lanes).map(|lane| format!("raw-{run}.{lane}")).collect();
+        for queue in &queues {
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from("quorum")));
+            arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+            channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), arguments).await?;
+        }
+        Ok(Self { connection, queues })
+    }
+
+    /// Sends so many messages, with at most `window` of them unconfirmed. Messages a second.
+    pub(crate) async fn publish(&self, messages: u64, window: usize, body: &[u8]) -> Result<f64, Any> {
+        let channel = self.connection.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let (begun, mut out) = (Instant::now(), FuturesUnordered::new());
+        for number in 0..messages {
+            if out.len() >= window {
+                confirmed(out.next().await)?;
+            }
+            let queue = self.queues[number as usize % self.queues.len()].as_str();
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            out.push(channel.basic_publish("".into(), queue.into(), options, body, properties).await?);
+        }
+        while let Some(confirm) = out.next().await {
+            confirmed(Some(confirm))?;
+        }
+        Ok(messages as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    /// Takes so many messages from all queues. Messages a second.
+    pub(crate) async fn consume(&self, messages: u64) -> Result<f64, Any> {
+        let each = messages / self.queues.len() as u64;
+        let begun = Instant::now();
+        let taken = self.queues.iter().map(|queue| async move {
+            let channel = self.connection.create_channel().await?;
+            tokio::spawn(drain(channel, queue.clone(), each)).await?
+        });
+        future::try_join_all(taken).await?;
+        Ok((each * self.queues.len() as u64) as f64 / begun.elapsed().as_secs_f64())
+    }
+
+    pub(crate) async fn close(self) -> Result<(), Any> {
+        let channel = self.connection.create_channel().await?;
+        for queue in &self.queues {
+            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
+        }
+        Ok(self.connection.close(200, "done".into()).await?)
+    }
+}
+
+async fn drain(channel: Channel, queue: String, messages: u64) -> Result<(), Any> {
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let consumer =
+        channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let mut consumer = consumer.await?;
+    for number in 1..=messages {
+        let delivery = consumer.next().await.ok_or("the consumer ended")??;
+        if number % ACK_EVERY == 0 || number == messages {
+            channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
+        }
+    }
+    channel.close(200, "done".into()).await?;
+    Ok(())
+}
+
+fn confirmed(confirm: Option<lapin::Result<Confirmation>>) -> Result<(), Any> {
+    match confirm {
+        Some(Ok(Confirmation::Ack(None))) => Ok(()),
+        other => Err(format!("not confirmed: {other:?}").into()),
+    }
+}
