@@ -209,6 +209,9 @@ async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, in
 /// What is wrong with a group. Each thing that is missing or differs is named.
 pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
+    if is_as_wanted(link, names).await? {
+        return Ok(findings);
+    }
     let (channel, group) = (&names.channel, &names.group);
     if !exists(link, &names.pin()).await? {
         let what = format!("the group `{group}` of channel `{channel}` does not exist: nothing is kept for it");
@@ -253,6 +256,28 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
         findings.push(Finding::new(Severity::Warning, "dead-letters-missing", what, "provision the group again"));
     }
     Ok(findings)
+}
+
+/// Looks at everything at once, and only at whether something is wrong: the first thing that is closes the AMQP channel.
+async fn is_as_wanted(link: &Arc<Link>, names: &Names) -> Result<bool> {
+    let wanted: Vec<(ShortString, FieldTable)> = [(names.pin(), pin(names)), (names.dead(), dead())]
+        .into_iter()
+        .chain((0..names.lanes).map(|lane| (names.lane(lane), lane_arguments())))
+        .collect();
+    let channel = link.channel(CHECK).await?;
+    // First whether they are there: the second question would make them.
+    for passive in [true, false] {
+        let options = QueueDeclareOptions { passive, durable: !passive, ..QueueDeclareOptions::default() };
+        let all = wanted.iter().map(|(queue, arguments)| {
+            let arguments = if passive { FieldTable::default() } else { arguments.clone() };
+            channel.queue_declare(queue.clone(), options, arguments)
+        });
+        if link.ask_raw(CHECK, try_join_all(all)).await?.is_err() {
+            return Ok(false);
+        }
+    }
+    link.ask(CHECK, channel.close(200, "checked".into())).await?;
+    Ok(true)
 }
 
 fn wrong_lane(queue: &str, said: &str) -> Finding {

@@ -2,14 +2,14 @@
 //! Each figure beside its target; order is judged inside each run. The figures are ratios: what a machine and its broker give changes from run to run.
 //!
 //! ```text
-//! cargo xtask bench rabbitmq [--repeats 3] [--messages 64000] [--records 60]
+//! cargo xtask bench rabbitmq [--repeats 3] [--messages 128000] [--records 200]
 //! ```
 
 mod raw;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Args, String> {
-    let mut args = Args { repeats: 3, messages: 64_000, records: 60 };
+    let mut args = Args { repeats: 3, messages: 128_000, records: 200 };
     let mut given = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(name) = given.next() {
         let value = given.next().and_then(|value| value.parse::<u64>().ok()).filter(|value| *value > 0);
@@ -165,6 +165,8 @@ struct Job {
     busy: AtomicU64,
     violations: AtomicU64,
     done: Notify,
+    /// When the first handler started: until then lanes are looked at and registered for.
+    first: OnceLock<(Instant, Duration)>,
 }
 
 struct Run {
@@ -175,6 +177,7 @@ struct Run {
 }
 
 async fn handle(job: Arc<Job>, message: Received<Bytes>) -> Result<(), Failure> {
+    job.first.get_or_init(|| (Instant::now(), cpu_time()));
     if !job.work.is_zero() {
         let begun = Instant::now();
         tokio::time::sleep(job.work).await;
@@ -202,8 +205,8 @@ async fn consume(broker: &Broker, channel: &str, first: u32, records: u32, work:
         busy: AtomicU64::new(0),
         violations: AtomicU64::new(0),
         done: Notify::new(),
+        first: OnceLock::new(),
     });
-    let (begun, cpu) = (Instant::now(), cpu_time());
     let processor = broker.consumer(channel).group("bench").processor().max_concurrent_sessions(SESSIONS as usize);
     let processor = processor.start(with_state(Arc::clone(&job), handle)).await?;
     tokio::select! {
@@ -211,6 +214,7 @@ async fn consume(broker: &Broker, channel: &str, first: u32, records: u32, work:
         error = processor.failed() => return Err(error.map_or("the processor was closed".into(), Any::from)),
         () = tokio::time::sleep(Duration::from_secs(120)) => return Err("not done within two minutes".into()),
     }
+    let (begun, cpu) = job.first.get().copied().ok_or("nothing was handled")?;
     let (took, cpu) = (begun.elapsed().as_secs_f64(), (cpu_time() - cpu).as_secs_f64());
     let report = processor.drain().await?;
     if !report.drained || report.last.completed != messages {

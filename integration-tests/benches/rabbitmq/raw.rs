@@ -1,5 +1,6 @@
 //! What the client library does by itself: the same queues, prefetch and acknowledgements, no sessions. At most a hundred lines.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use futures_util::stream::FuturesUnordered;
@@ -59,12 +60,16 @@ impl Raw {
     /// Takes so many messages from all queues. Messages a second.
     pub(crate) async fn consume(&self, messages: u64) -> Result<f64, Any> {
         let each = messages / self.queues.len() as u64;
-        let begun = Instant::now();
-        let taken = self.queues.iter().map(|queue| async move {
-            let channel = self.connection.create_channel().await?;
-            tokio::spawn(drain(channel, queue.clone(), each)).await?
+        let first: Arc<OnceLock<Instant>> = Arc::default();
+        let taken = self.queues.iter().map(|queue| {
+            let first = Arc::clone(&first);
+            async move {
+                let channel = self.connection.create_channel().await?;
+                tokio::spawn(drain(channel, queue.clone(), each, first)).await?
+            }
         });
         future::try_join_all(taken).await?;
+        let begun = first.get().ok_or("nothing was taken")?;
         Ok((each * self.queues.len() as u64) as f64 / begun.elapsed().as_secs_f64())
     }
 
@@ -77,13 +82,14 @@ impl Raw {
     }
 }
 
-async fn drain(channel: Channel, queue: String, messages: u64) -> Result<(), Any> {
+async fn drain(channel: Channel, queue: String, messages: u64, first: Arc<OnceLock<Instant>>) -> Result<(), Any> {
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let consumer =
         channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
     let mut consumer = consumer.await?;
     for number in 1..=messages {
         let delivery = consumer.next().await.ok_or("the consumer ended")??;
+        first.get_or_init(Instant::now);
         if number % ACK_EVERY == 0 || number == messages {
             channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await?;
         }
