@@ -8,6 +8,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// `guest:guest`.
 const LOGIN: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 
+const ALARM: &str = "it is short of memory or disk, an alarm is on, and publishing blocks: see its queues for what tests left behind, \
+                     or start afresh with `cargo xtask brokers down --wipe`";
+
 /// Fails also under an alarm: a broker takes connections then, and blocks whoever publishes.
 pub(super) fn no_alarm(port: u16) -> Result<(), String> {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -15,7 +18,7 @@ pub(super) fn no_alarm(port: u16) -> Result<(), String> {
     match status(&answer) {
         Some(200) => Ok(()),
         Some(401) => Err(format!("{address}: the HTTP API does not take the user `guest`")),
-        Some(503) => Err("it is short of memory or disk: an alarm is on, and publishing blocks".to_owned()),
+        Some(503) => Err(ALARM.to_owned()),
         _ => Err(format!("{address}: not the HTTP API of RabbitMQ")),
     }
 }
