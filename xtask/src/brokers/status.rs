@@ -14,7 +14,7 @@ pub(super) fn status(asked: &Asked) -> bool {
                 up += u32::from(is_up);
             }
             Err(why) => {
-                println!("RabbitMQ {:<5} started, and does not answer: {why}", release.name);
+                println!("RabbitMQ {:<5} started, and not ready: {why}", release.name);
                 silent += 1;
             }
         }

@@ -12,19 +12,18 @@ const SHOWN: usize = 12;
 /// Runs a program to its end, or kills it at the limit.
 pub(super) fn run(name: &str, command: &mut Command, log: &Path, limit: Duration) -> Result<(), String> {
     let told = |e: std::io::Error| format!("{name}: {e}");
-    let mut child = command.stdin(Stdio::null());
+    let before = fs::metadata(log).map_or(0, |log| log.len() as usize);
     let (out, err) = to_log(log)?;
-    child = child.stdout(out).stderr(err);
-    let mut child = child.spawn().map_err(told)?;
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().map_err(told)?;
     let until = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().map_err(told)? {
-            return if status.success() { Ok(()) } else { Err(format!("{name}: {status}{}", end_of(log))) };
+            return if status.success() { Ok(()) } else { Err(format!("{name}: {status}{}", end_after(before, log))) };
         }
         if Instant::now() >= until {
             let killed = child.kill().and_then(|()| child.wait());
             let killed = killed.map_or_else(|e| format!(", and cannot be killed: {e}"), |_| String::new());
-            return Err(format!("{name}: not done after {} s{killed}{}", limit.as_secs(), end_of(log)));
+            return Err(format!("{name}: not done after {} s{killed}{}", limit.as_secs(), end_after(before, log)));
         }
         std::thread::sleep(TICK);
     }
@@ -40,8 +39,13 @@ pub(super) fn to_log(log: &Path) -> Result<(Stdio, Stdio), String> {
 
 /// The last lines of a file, as a part of an error.
 pub(super) fn end_of(log: &Path) -> String {
+    end_after(0, log)
+}
+
+/// The same, of what came after so many bytes.
+fn end_after(bytes: usize, log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    let text = String::from_utf8_lossy(text.get(bytes..).unwrap_or_default());
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
     if last.is_empty() {
@@ -71,7 +75,7 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert_eq!(run("good", &mut sh("echo fine"), &log, minute), Ok(()));
         let why = run("bad", &mut sh("echo the reason >&2; exit 3"), &log, minute);
-        assert!(why.is_err_and(|why| why.contains("the reason") && why.contains('3')));
+        assert!(why.is_err_and(|why| why.contains("the reason") && why.contains('3') && !why.contains("fine")));
         let why = run("slow", &mut sh("exec sleep 600"), &log, Duration::ZERO);
         assert!(why.is_err_and(|why| why.contains("not done")));
         let _ = fs::remove_file(&log);

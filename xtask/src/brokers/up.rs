@@ -94,7 +94,7 @@ fn running(place: &Place, asked: &Asked, how: How) -> Result<Option<Up>, String>
         Err(_) if how == How::Docker => Ok(None),
         Err(why) => {
             let words = place.native.last_words();
-            Err(format!("it runs and does not answer ({why}): `cargo xtask brokers down` ends it{words}"))
+            Err(format!("it runs and is not ready ({why}): `cargo xtask brokers down` ends it{words}"))
         }
     }
 }
@@ -118,7 +118,7 @@ fn found(place: &Place, ports: Ports, server: Server) -> Result<Up, String> {
 fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
     if way != Way::Native {
         match in_docker(place, ports) {
-            Err(why) if way == Way::Either => println!("not in Docker, {why}: a native start"),
+            Err(why) if way == Way::Either => println!("a native start, since Docker cannot: {why}"),
             outcome => return outcome,
         }
     }
@@ -172,7 +172,7 @@ fn wait(ports: Ports, limit: Duration, mut ended: impl FnMut() -> Option<String>
             return Err(end);
         }
         if Instant::now() >= until {
-            return Err(format!("no answer after {} s: {why}", limit.as_secs()));
+            return Err(format!("not ready after {} s: {why}", limit.as_secs()));
         }
         std::thread::sleep(TICK);
     }
