@@ -37,7 +37,7 @@ async fn a_good_link_changes_nothing_and_passes_the_end_of_each_side() {
     drop(broker);
     expect(&mut client, b"answer").await;
     expect_closed(&mut client).await;
-    stage.until_empty().await;
+    stage.until_living(0).await;
     assert!(stage.told.lock().expect("a log").is_empty());
 }
 
@@ -167,6 +167,7 @@ async fn a_link_that_lost_something_is_reset_when_it_is_healed() {
     // Nothing was lost here, so it goes on.
     send(&mut other, b"whole").await;
     expect(&mut others, b"whole").await;
+    stage.until_living(1).await;
     assert_eq!(stage.told(0)[2..], [(Fault::Reset, Side::Both, Phase::Begin), (Fault::Reset, Side::Both, Phase::End)]);
     let on = [(Fault::Blackhole, Side::Broker, Phase::Begin), (Fault::Blackhole, Side::Broker, Phase::End)];
     assert_eq!((&stage.told(0)[..2], &stage.told(1)[..]), (&on[..], &on[..]));
@@ -187,7 +188,7 @@ async fn nobody_hears_of_an_end_behind_a_black_hole() {
         quiet(&mut broker).await;
         stage.proxy.all().heal();
         expect_reset(&mut broker).await;
-        stage.until_empty().await;
+        stage.until_living(0).await;
     }
 }
 
@@ -233,7 +234,7 @@ async fn one_connection_is_spoilt_and_the_others_are_not() {
     expect(&mut goods, b"on").await;
 }
 
-/// The sizes in which a broker sees messages that are sent one by one, so that each is read as a whole.
+/// The sizes of the pieces in which a broker sees a message.
 async fn pieces(seed: u64) -> Vec<usize> {
     let stage = Stage::new(seed).await;
     let (mut client, mut broker) = stage.pair().await;
@@ -263,12 +264,11 @@ async fn the_same_seed_cuts_the_same_pieces() {
             .collect::<Vec<_>>()
     };
     let (first, again, other) = tokio::join!(pieces(14), pieces(14), pieces(15));
-    assert!(first.len() > 10, "{first:?}");
-    // A reader that was late has seen two pieces as one, so the cuts of both runs need not all be seen; most are, and in the same places.
+    assert!(first.len() > 5, "{first:?}");
+    // A reader that was late has seen two pieces as one, so not every cut is seen in both runs; but hardly one of another seed is.
     let (first, again, other) = (cuts(&first), cuts(&again), cuts(&other));
     let shared = |a: &[usize], b: &[usize]| a.iter().filter(|cut| b.contains(cut)).count();
-    assert!(shared(&first, &again) * 10 >= first.len() * 7, "{first:?} {again:?}");
-    assert!(shared(&first, &other) * 10 < first.len() * 7, "{first:?} {other:?}");
+    assert!(shared(&first, &again) > 2 * shared(&first, &other), "{first:?} {again:?} {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,10 +81,10 @@ impl Stage {
         told.iter().filter(|told| told.connection == Some(connection)).map(|t| (t.fault, t.side, t.phase)).collect()
     }
 
-    /// Waits until nothing lives any more.
-    pub(crate) async fn until_empty(&self) {
+    /// Waits until so many connections live.
+    pub(crate) async fn until_living(&self, count: usize) {
         limited(async {
-            while !self.proxy.connections().is_empty() {
+            while self.proxy.connections().len() != count {
                 tokio::task::yield_now().await;
             }
         })

@@ -14,18 +14,23 @@ use super::table::Seat;
 use crate::history::{Fault, Phase, Side};
 
 /// How long the upstream may take to accept.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Serves it until it is over.
 pub(super) async fn serve(mut seat: Seat, client: TcpStream) {
-    let Some(broker) = lead_on(&mut seat).await else {
-        // Refused, silent, or reset as asked: nothing that the client could take for an end in order.
-        if let Some(ends) = seat.settings.borrow().reset {
-            seat.tell(Fault::Reset, ends, Phase::Begin);
-            seat.tell(Fault::Reset, ends, Phase::End);
+    let broker = match lead_on(&mut seat).await {
+        Ok(broker) => broker,
+        Err(why) => {
+            // Never an end in order, which the client would take for the broker's. The broker has seen nothing.
+            if why == Unled::Fault {
+                seat.tell(Fault::Reset, Side::Client, Phase::Begin);
+            }
+            abort(client);
+            if why == Unled::Fault {
+                seat.tell(Fault::Reset, Side::Client, Phase::End);
+            }
+            return;
         }
-        abort(client);
-        return;
     };
     // What is small is not kept to be sent with more: the proxy is to add no time of its own.
     let _ = (client.set_nodelay(true), broker.set_nodelay(true));
@@ -60,29 +65,33 @@ enum Finish {
     Reset(Side),
 }
 
+/// Why a connection does not come to the upstream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unled {
+    /// It was reset, or its handshake was dropped.
+    Fault,
+    /// The upstream does not take it.
+    Upstream,
+}
+
 /// Connects to the upstream once both ways are open.
-async fn lead_on(seat: &mut Seat) -> Option<TcpStream> {
+async fn lead_on(seat: &mut Seat) -> Result<TcpStream, Unled> {
     let mut dropped = false;
     loop {
         let settings = *seat.settings.borrow_and_update();
         dropped |= settings.is_black(Blackhole::Drop);
-        if settings.reset.is_some() {
-            return None;
+        let open = !settings.is_black(Blackhole::Drop) && !settings.is_black(Blackhole::Hold);
+        if settings.reset.is_some() || (open && dropped) {
+            return Err(Unled::Fault);
         }
-        if !dropped && !settings.is_black(Blackhole::Hold) {
+        if open {
             break;
         }
-        if dropped && !settings.is_black(Blackhole::Drop) && !settings.is_black(Blackhole::Hold) {
-            return None;
-        }
-        seat.settings.changed().await.ok()?;
+        seat.settings.changed().await.map_err(|_| Unled::Upstream)?;
     }
-    let connect = tokio::time::timeout(CONNECT, TcpStream::connect(seat.shared.upstream));
-    tokio::select! {
-        biased;
-        () = until_reset(&mut seat.settings) => None,
-        connected = connect => connected.ok()?.ok(),
-    }
+    // A reset waits for that: the broker may have accepted already, and would see an end in order if its socket were just dropped.
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(seat.shared.upstream)).await;
+    connected.ok().and_then(Result::ok).ok_or(Unled::Upstream)
 }
 
 /// Passes bytes both ways until the connection is over.

@@ -82,7 +82,7 @@ impl Proxy {
         Self::start_telling(upstream, seed, |_| {}).await
     }
 
-    /// As [`start`](Self::start); each fault is told to `told` as it begins and ends. That is called while the proxy is at work, so it must
+    /// As [`start`](Self::start); each fault is told to `told` as it begins and ends, one at a time. That is called while the proxy is at work, so it must
     /// be short, and must not call the proxy.
     ///
     /// # Errors

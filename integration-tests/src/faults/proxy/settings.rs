@@ -36,7 +36,7 @@ pub struct Injected {
     pub side: Side,
     /// Begin or end. What happens in a moment ends at once.
     pub phase: Phase,
-    /// The connection, by number; none stands for those to come. A connection that is accepted under a fault has its own begin.
+    /// The connection, by number; none stands for those to come. A connection that is accepted under a fault has its own begin, and its end when it is over.
     pub connection: Option<u64>,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Shared {
     accepted: watch::Sender<u64>,
 }
 
-/// Each change is made, and told, under one lock: so a begin is told before its end.
+/// Each change is made, and told, under one lock: so one thing is told at a time, and a begin before its end.
 #[derive(Default)]
 pub(super) struct Table {
     future: Settings,
@@ -71,7 +71,9 @@ impl Shared {
         Self { upstream, seed, told, table: Mutex::default(), accepted }
     }
 
+    /// Under the lock as well, so that what follows from a change is told after it.
     pub(super) fn tell(&self, fault: Fault, side: Side, phase: Phase, connection: Option<u64>) {
+        let _table = self.table.lock();
         (self.told)(&Injected { fault, side, phase, connection });
     }
 
@@ -107,7 +109,7 @@ impl Shared {
     fn tell_changes(&self, from: &Settings, to: &Settings, connection: Option<u64>, apply: impl FnOnce()) {
         let told = |only: Phase| {
             for (fault, side, phase) in from.changes(to).filter(|(.., phase)| *phase == only) {
-                self.tell(fault, side, phase, connection);
+                (self.told)(&Injected { fault, side, phase, connection });
             }
         };
         told(Phase::Begin);
