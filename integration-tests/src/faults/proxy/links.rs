@@ -65,7 +65,8 @@ impl Links {
     }
 
     /// The sockets of these ends are closed by a reset (`RST`). If only one end is named, the other side knows nothing of it: its socket
-    /// stays open, and what it sends vanishes, until it is reset or healed as well or closes by itself. Links to come are not meant.
+    /// stays open, and what it sends vanishes, until it is reset or healed as well or closes by itself.
+    /// It waits while the upstream is being connected to, 5 s at most. Links to come are not meant.
     pub fn reset(&self, ends: Side) -> usize {
         self.shared.change(self.scope, |settings| settings.reset(ends))
     }
