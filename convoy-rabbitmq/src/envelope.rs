@@ -7,8 +7,7 @@
 //! | `content-type` | the content type |
 //! | `type` | the type name |
 //! | header `convoy-session` | the session id: text, or bytes |
-//! | header `convoy-sent` | when it was sent, in microseconds since 1970 |
-//! | header `convoy-producer`, `convoy-number`, `convoy-prev`, `convoy-skipped` | the producer's incarnation, its number, that of this session's message before it, and whether one was skipped |
+//! | header `convoy-stamp` | `producer/number/prev/sent`: the producer's incarnation, its number for the message, that of this session's message before it (with `-` before it when one was skipped in between), and when it was sent, in microseconds since 1970. One text, since every header costs the broker and both clients |
 //! | other headers | the message's own |
 //!
 //! A publisher in another language needs `convoy-session`, and the session's slot as routing key; see [the crate](crate).
@@ -31,11 +30,7 @@ use uuid::Uuid;
 use crate::names;
 
 const SESSION: &str = "convoy-session";
-const SENT: &str = "convoy-sent";
-const PRODUCER: &str = "convoy-producer";
-const NUMBER: &str = "convoy-number";
-const PREV: &str = "convoy-prev";
-const SKIPPED: &str = "convoy-skipped";
+const STAMP: &str = "convoy-stamp";
 /// Names that are too long for the properties of the protocol, which hold 255 bytes.
 const LONG_TYPE: &str = "convoy-type";
 const LONG_CONTENT_TYPE: &str = "convoy-content-type";
@@ -107,16 +102,8 @@ pub(crate) fn dead_letter(message: &Inbound, reason: &Reason, frame: u32) -> Bas
 
 fn properties(session: &SessionId, content: &Content, mut table: Table) -> BasicProperties {
     put(&mut table, SESSION, text(session.as_bytes()));
-    if let Some(at) = content.sent_at() {
-        put(&mut table, SENT, whole(micros(at)));
-    }
     if let Some(stamp) = content.stamp() {
-        put(&mut table, PRODUCER, text(stamp.producer.to_string().as_bytes()));
-        put(&mut table, NUMBER, whole(stamp.number));
-        put(&mut table, PREV, whole(stamp.prev));
-        if stamp.skipped {
-            put(&mut table, SKIPPED, AMQPValue::Boolean(true));
-        }
+        put(&mut table, STAMP, text(stamped(stamp, content.sent_at()).as_bytes()));
     }
     let mut properties =
         BasicProperties::default().with_delivery_mode(2).with_message_id(names::short(content.id().to_string()));
@@ -221,7 +208,7 @@ pub(crate) fn copy_of(properties: &BasicProperties) -> Option<u128> {
 }
 
 fn content(properties: &BasicProperties, table: &FieldTable, headers: Headers, body: Bytes) -> Content {
-    let stamp = stamp(table);
+    let (stamp, sent_at) = stamp(table).map_or((None, None), |(stamp, at)| (Some(stamp), at));
     let named = properties.message_id().as_ref().map(|id| id.as_str().as_bytes());
     let id = match named.map(|id| (uuid(id), id)) {
         Some((Some(id), _)) => MessageId::from_u128(id),
@@ -233,18 +220,36 @@ fn content(properties: &BasicProperties, table: &FieldTable, headers: Headers, b
     let type_name = properties.kind().as_ref().map(|name| name.as_str().to_owned()).or_else(|| long(LONG_TYPE));
     let content_type =
         properties.content_type().as_ref().map(|name| name.as_str().to_owned()).or_else(|| long(LONG_CONTENT_TYPE));
-    let sent_at = whole_of(table, SENT).map(time);
     content.set_meta(type_name.as_deref(), content_type.as_deref(), stamp, sent_at);
     content
 }
 
-fn stamp(table: &FieldTable) -> Option<Stamp> {
-    Some(Stamp {
-        producer: ProducerId::from_u128(uuid(bytes(table, PRODUCER)?)?),
-        number: whole_of(table, NUMBER)?,
-        prev: whole_of(table, PREV)?,
-        skipped: matches!(table.inner().get(SKIPPED), Some(AMQPValue::Boolean(true))),
-    })
+/// The stamp as text.
+fn stamped(stamp: Stamp, sent: Option<SystemTime>) -> String {
+    let Stamp { producer, number, prev, skipped } = stamp;
+    let (skipped, sent) = (if skipped { "-" } else { "" }, sent.map_or(0, micros));
+    format!("{producer}/{number}/{skipped}{prev}/{sent}")
+}
+
+/// What the stamp says. One that cannot be read says nothing.
+fn stamp(table: &FieldTable) -> Option<(Stamp, Option<SystemTime>)> {
+    let mut parts = bytes(table, STAMP)?.split(|byte| *byte == b'/');
+    let producer = ProducerId::from_u128(uuid(parts.next()?)?);
+    let number = digits(parts.next()?)?;
+    let prev = parts.next()?;
+    let skipped = prev.first() == Some(&b'-');
+    let prev = digits(if skipped { prev.get(1..)? } else { prev })?;
+    let sent = digits(parts.next()?)?;
+    let at = (sent > 0).then(|| time(sent));
+    parts.next().is_none().then_some((Stamp { producer, number, prev, skipped }, at))
+}
+
+fn digits(text: &[u8]) -> Option<u64> {
+    let next = |n: Option<u64>, byte: &u8| {
+        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        n?.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    if text.is_empty() { None } else { text.iter().fold(Some(0), next) }
 }
 
 /// The message's own headers. Text, numbers and truth values are carried as text; what is neither (tables, lists) has no place in a header of convoy's and is left
@@ -341,4 +346,104 @@ fn micros(at: SystemTime) -> u64 {
 
 fn time(micros: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_micros(micros)).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn back(properties: &BasicProperties) -> Content {
+        let table = properties.headers().clone().unwrap_or_default();
+        let (headers, defect) = headers(&table);
+        assert_eq!(defect, None);
+        content(properties, &table, headers, Bytes::from_static(b"body"))
+    }
+
+    #[test]
+    fn what_is_sent_comes_back() {
+        let message = convoy_core::Message::new("order-17", "body").unwrap();
+        let message = message.with_type("a".repeat(300)).with_content_type("text/plain").with_header("k", "v").unwrap();
+        let (session, mut content) = message.into_parts();
+        for skipped in [false, true] {
+            let stamp = Stamp { producer: ProducerId::random(), number: 7, prev: 3, skipped };
+            content.set_stamp(stamp);
+            content.set_sent_at(time(1_700_000_000_000_123));
+            let properties = outgoing(&session, &content, 131_072).unwrap();
+            let back = back(&properties);
+            assert_eq!((back.id(), back.stamp(), back.sent_at()), (content.id(), Some(stamp), content.sent_at()));
+            assert_eq!((back.type_name(), back.content_type()), (content.type_name(), Some("text/plain")));
+            assert_eq!(back.headers(), content.headers());
+            assert_eq!(id_of(&properties), Some(content.id()));
+        }
+    }
+
+    #[test]
+    fn headers_that_the_broker_reads_and_those_that_do_not_fit_are_refused() {
+        let message =
+            |name: &str, value: &str| convoy_core::Message::new("s", "").unwrap().with_header(name, value).unwrap();
+        for name in BROKERS_OWN {
+            let (session, content) = message(name, "elsewhere").into_parts();
+            assert_eq!(outgoing(&session, &content, 131_072).unwrap_err().kind(), ErrorKind::InvalidMessage, "{name}");
+        }
+        let (session, content) = message("large", &"x".repeat(8_000)).into_parts();
+        assert_eq!(outgoing(&session, &content, 8_192).unwrap_err().kind(), ErrorKind::TooLarge);
+        assert!(outgoing(&session, &content, 131_072).is_ok());
+    }
+
+    #[test]
+    fn a_stamp_that_cannot_be_read_says_nothing() {
+        let good = stamped(Stamp { producer: ProducerId::random(), number: 1, prev: 0, skipped: false }, None);
+        let read = |said: &str| {
+            let mut all = Table::new();
+            put(&mut all, STAMP, text(said.as_bytes()));
+            stamp(&FieldTable::from(all))
+        };
+        assert!(read(&good).is_some_and(|(stamp, at)| stamp.number == 1 && at.is_none()));
+        for cut in 0..good.len() {
+            assert_eq!(read(&good[..cut]), None, "{cut}");
+        }
+        let wrong = [
+            "",
+            "/",
+            "////",
+            "x/1/0/0",
+            &format!("{good}/1"),
+            &good.replace("/1/", "/99999999999999999999/"),
+            &good.replace("/1/", "/-1/"),
+        ];
+        for wrong in wrong {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    /// Whatever a stranger puts into the headers: a defect or a message, and no panic.
+    #[test]
+    fn hostile_headers_are_a_defect_at_most() {
+        let mut nested = FieldTable::default();
+        nested.insert("a".into(), AMQPValue::Void);
+        let values = || {
+            vec![
+                AMQPValue::Void,
+                AMQPValue::Boolean(true),
+                AMQPValue::LongLongInt(i64::MIN),
+                AMQPValue::Timestamp(u64::MAX),
+                AMQPValue::Double(f64::NAN),
+                AMQPValue::FieldTable(nested.clone()),
+                text(&[0xff, 0xfe]),
+                text(&[b'x'; 9_000]),
+            ]
+        };
+        for name in ["x", SESSION, STAMP, "x-delivery-count", "x-death", DEAD_ATTEMPTS, DEAD_SINCE, "with space", ""] {
+            for value in values() {
+                let mut all = Table::new();
+                all.insert(names::short(name.to_owned()), value);
+                let mut delivery = Delivery::mock(1, "".into(), "".into(), true, Vec::new());
+                delivery.properties = BasicProperties::default().with_headers(FieldTable::from(all));
+                let at = Stands { lane: 0, lanes: 1, position: Position::new(1), place: 1, delivery: &delivery };
+                let message = incoming(&at, Bytes::new());
+                assert!(message.defect.is_some() || name == SESSION, "{name}");
+                stored(1, &delivery, Bytes::new());
+            }
+        }
+    }
 }
