@@ -1,4 +1,4 @@
-//! What the client library does by itself: the same queues, prefetch and acknowledgements, no sessions. At most a hundred lines.
+//! What the client library does by itself: the same queues, prefetch, acknowledgements and bytes on the wire, no sessions. At most a hundred lines.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, future};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -32,6 +32,8 @@ impl Raw {
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from("quorum")));
             arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+            // Nobody needs them after the run.
+            arguments.insert("x-expires".into(), AMQPValue::LongInt(600_000));
             channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), arguments).await?;
         }
         Ok(Self { connection, queues })
@@ -41,6 +43,13 @@ impl Raw {
     pub(crate) async fn publish(&self, messages: u64, window: usize, body: &[u8]) -> Result<f64, Any> {
         let channel = self.connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+        let mut headers = FieldTable::default();
+        headers.insert("convoy-session".into(), text("session-123"));
+        headers
+            .insert("convoy-stamp".into(), text("01a20f66-0089-70c3-ac05-84a07a51a804/12345/12344/1764020000000000"));
+        let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+        let properties = properties.with_message_id("01a20f66-0089-70c3-ac05-84a07a51a805".into());
         let (begun, mut out) = (Instant::now(), FuturesUnordered::new());
         for number in 0..messages {
             if out.len() >= window {
@@ -48,8 +57,7 @@ impl Raw {
             }
             let queue = self.queues[number as usize % self.queues.len()].as_str();
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties = BasicProperties::default().with_delivery_mode(2);
-            out.push(channel.basic_publish("".into(), queue.into(), options, body, properties).await?);
+            out.push(channel.basic_publish("".into(), queue.into(), options, body, properties.clone()).await?);
         }
         while let Some(confirm) = out.next().await {
             confirmed(Some(confirm))?;
@@ -74,10 +82,6 @@ impl Raw {
     }
 
     pub(crate) async fn close(self) -> Result<(), Any> {
-        let channel = self.connection.create_channel().await?;
-        for queue in &self.queues {
-            channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
-        }
         Ok(self.connection.close(200, "done".into()).await?)
     }
 }
