@@ -1,7 +1,6 @@
 //! The broker of a run: its own, so that it may be killed.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -92,17 +91,17 @@ impl Own {
         let pid = self.pid.ok_or("the broker is down")?.as_raw_nonzero().to_string();
         let told = |e: std::io::Error| format!("/proc/{pid}: {e}");
         let environment = std::fs::read(format!("/proc/{pid}/environ")).map_err(told)?;
-        let owner = std::fs::metadata(format!("/proc/{pid}")).map_err(told)?;
+        let root = std::fs::read_link(format!("/proc/{pid}/root")).map_err(told)?;
         let mut tool = Command::new("nsenter");
-        tool.args(["--target", &pid, "--mount", "--root", "--wd=/"]);
-        tool.arg(format!("--setuid={}", owner.uid())).arg(format!("--setgid={}", owner.gid()));
+        tool.args(["--target", &pid, "--mount", "chroot", "--userspec=rabbitmq:rabbitmq"]).arg(root);
         tool.args(["/usr/lib/rabbitmq/bin/rabbitmqctl", "--quiet", "set_vm_memory_high_watermark", "absolute"]);
-        tool.arg(if on { LITTLE } else { PLENTY }).env_clear();
+        tool.arg(if on { LITTLE } else { PLENTY }).env_clear().current_dir("/");
         for pair in environment.split(|byte| *byte == 0).filter_map(|pair| std::str::from_utf8(pair).ok()) {
             if let Some((name, value)) = pair.split_once('=') {
                 tool.env(name, value);
             }
         }
+        // That is for the node; the tool would listen on its port.
         tool.env_remove("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS");
         run(tool, "rabbitmqctl", ALARM).await.map(|_| ())
     }

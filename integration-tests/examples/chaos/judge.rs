@@ -7,8 +7,6 @@ use convoy_conformance::history::{Answer, Ended, Event, Fault, Merge, Message, P
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::args::Args;
-
 const SECOND: u64 = 1_000_000_000;
 /// A quarter of the prefetch of 500, twice: so much may be finished and unsettled.
 const SETTLED: u32 = 250;
@@ -22,6 +20,8 @@ pub(crate) struct Judged {
     /// Files that end within a record.
     pub(crate) torn: usize,
     pub(crate) disordered: u64,
+    /// In which place each process was.
+    pub(crate) slots: HashMap<u32, usize>,
 }
 
 /// What is counted beside the verdict. Times are nanoseconds since the first event.
@@ -38,8 +38,9 @@ pub(crate) struct Measured {
     pub(crate) seconds: Vec<[u32; 2]>,
     /// From the kill of its holder, or from the sending of the message when that was later, to the next start of a session: when, how long.
     pub(crate) takeovers: Vec<(u64, u64)>,
-    /// From the first message handled behind a broker's end to the end.
     pub(crate) faults: Vec<Lasting>,
+    /// From the first record of each process to its last.
+    pub(crate) lives: HashMap<u32, (u64, u64)>,
     open: HashMap<(Fault, u32, convoy_conformance::history::Side), usize>,
     /// Who handled a session last.
     holders: HashMap<u64, u32>,
@@ -60,7 +61,7 @@ pub(crate) struct Lasting {
 }
 
 /// Reads the histories and judges them.
-pub(crate) fn judge(files: &[PathBuf], _args: &Args) -> Result<Judged, String> {
+pub(crate) fn judge(files: &[PathBuf], slots: HashMap<u32, usize>) -> Result<Judged, String> {
     let mut options = Options::partial();
     (options.grace, options.settle_count) = (GRACE, SETTLED);
     let mut checker = Checker::new(options);
@@ -71,7 +72,8 @@ pub(crate) fn judge(files: &[PathBuf], _args: &Args) -> Result<Judged, String> {
         checker.push(&event);
         measured.take(&event);
     }
-    Ok(Judged { verdict: checker.finish(), measured, torn: merge.torn().len(), disordered: merge.disordered() })
+    let (torn, disordered) = (merge.torn().len(), merge.disordered());
+    Ok(Judged { verdict: checker.finish(), measured, torn, disordered, slots })
 }
 
 impl Judged {
@@ -91,6 +93,7 @@ impl Measured {
         }
         let time = event.time.saturating_sub(self.begun);
         self.ended = self.ended.max(time);
+        self.lives.entry(event.process).or_insert((time, time)).1 = time;
         match event.what {
             What::SendReq { message, .. } => {
                 self.sent.entry(message).or_insert(time);

@@ -52,7 +52,7 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
         stage.trouble(why);
     }
     let struck = ran?;
-    let judged = judge::judge(&stage.files(), args)?;
+    let judged = judge::judge(&stage.files(), stage.places())?;
     Ok(conclude(&stage, &version, &struck, &judged))
 }
 

@@ -1,5 +1,6 @@
 //! Everything that takes part in a run: the broker, and for each worker a link that can be spoilt and a place in which its lives follow each other.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub(crate) struct Stage {
     /// The number of the next process.
     next: AtomicU32,
     files: std::sync::Mutex<Vec<PathBuf>>,
+    /// In which place each process is or was.
+    places: std::sync::Mutex<HashMap<u32, usize>>,
     /// What should not have happened, for people.
     troubles: std::sync::Mutex<Vec<String>>,
     /// Drains that a fault beside them kept from being finished.
@@ -110,6 +113,7 @@ impl Stage {
             slots,
             next: AtomicU32::new(1),
             files: std::sync::Mutex::new(vec![own]),
+            places: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             undrained: AtomicU64::new(0),
             rate,
@@ -154,7 +158,8 @@ impl Stage {
         let file = self.folder.join(format!("{process:04}-{}.history", slot_name(slot.at).replace(' ', "-")));
         slot.current.store(process, Ordering::Release);
         **life = Some(Life::start(process, &args, &file)?);
-        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(file);
+        lock(&self.files).push(file);
+        lock(&self.places).insert(process, slot.at);
         Ok(())
     }
 
@@ -192,16 +197,20 @@ impl Stage {
     /// Something that a run that holds does not have.
     pub(crate) fn trouble(&self, what: String) {
         eprintln!("\r\x1b[Ktrouble: {what}");
-        self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(what);
+        lock(&self.troubles).push(what);
     }
 
     pub(crate) fn troubles(&self) -> Vec<String> {
-        self.troubles.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        lock(&self.troubles).clone()
     }
 
     /// The histories of all lives, and that of the faults.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        lock(&self.files).clone()
+    }
+
+    pub(crate) fn places(&self) -> HashMap<u32, usize> {
+        lock(&self.places).clone()
     }
 
     pub(crate) fn sum(&self, of: impl Fn(&Totals) -> &AtomicU64) -> u64 {
@@ -221,4 +230,9 @@ impl Slot {
             total.store(before.load(Ordering::Relaxed) + life.told().number(key), Ordering::Relaxed);
         }
     }
+}
+
+/// The lock of a mutex that nobody panics under.
+fn lock<T>(of: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
