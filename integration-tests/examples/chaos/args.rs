@@ -25,6 +25,8 @@ pub(crate) struct Args {
     pub(crate) keep: bool,
     /// Only print the schedule.
     pub(crate) dry: bool,
+    /// Only judge what an earlier run has left.
+    pub(crate) again: bool,
 }
 
 pub(crate) const USAGE: &str = "\
@@ -39,6 +41,7 @@ cargo xtask chaos rabbitmq [OPTIONS]
   --broken-settle early|ahead
                      consumers whose settle path is broken: the run must fail
   --keep             leave the broker up at the end
+  --judge-again      judge what the run of this seed has left, and run nothing
   --dry              print the schedule, and nothing else";
 
 impl Args {
@@ -58,11 +61,13 @@ impl Args {
             lie: None,
             keep: false,
             dry: false,
+            again: false,
         };
         while let Some(name) = given.next() {
             match name.as_str() {
                 "--keep" => args.keep = true,
                 "--dry" => args.dry = true,
+                "--judge-again" => args.again = true,
                 _ => args.set(&name, given.next().ok_or_else(|| format!("{name} wants a value"))?)?,
             }
         }

@@ -5,6 +5,7 @@
 
 mod args;
 mod broker;
+mod excerpt;
 mod judge;
 mod live;
 mod plan;

@@ -1,5 +1,6 @@
 //! A run from the start of its broker to the verdict.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Args;
+use crate::excerpt;
 use crate::judge::{self, Judged};
 use crate::live::Live;
 use crate::plan::{CONSUMERS, Fault, estimate, plan};
@@ -39,6 +41,9 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
     plan.iter().enumerate().for_each(|(at, fault)| println!("{:3}. {fault}", at + 1));
     if args.dry {
         return Ok(true);
+    }
+    if args.again {
+        return judged_again(args);
     }
     // The last message is sent about when the last fault is over.
     let takes = (WARM + estimate(&plan)).as_secs_f64();
@@ -156,6 +161,7 @@ async fn rest(stage: &Stage, live: &mut Live) {
 fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> bool {
     let (args, troubles) = (&stage.args, stage.troubles());
     println!("{}", judged.verdict);
+    evidence(&stage.folder, &stage.files(), judged);
     let whole = judged.torn == 0 && !stage.history.failed();
     let held = judged.verdict.is_ok() && judged.verdict.is_live() && whole && troubles.is_empty();
     troubles.iter().for_each(|trouble| println!("trouble: {trouble}"));
@@ -185,4 +191,35 @@ fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> b
         m.ended / 1_000_000_000,
     );
     held
+}
+
+/// Judges the histories that an earlier run has left in its folder.
+fn judged_again(args: &Args) -> Result<bool, String> {
+    let listed = std::fs::read_dir(&args.out).map_err(|e| format!("{}: {e}", args.out.display()))?;
+    let paths = listed.flatten().map(|entry| entry.path());
+    let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "history")).collect();
+    let judged = judge::judge(&files, std::collections::HashMap::new())?;
+    println!("{}", judged.verdict);
+    evidence(&args.out, &files, &judged);
+    let held = !files.is_empty() && judged.verdict.is_ok() && judged.verdict.is_live() && judged.torn == 0;
+    println!("RESULT cmd=chaos judged_again=true {} held={held}", judged.verdict.result());
+    Ok(held)
+}
+
+/// Of each name the first session in which it was found: what the histories say of it, in a file.
+fn evidence(folder: &Path, files: &[PathBuf], judged: &Judged) {
+    let mut named = Vec::new();
+    for finding in judged.verdict.findings() {
+        if named.contains(&finding.fatal) {
+            continue;
+        }
+        named.push(finding.fatal);
+        let path = folder.join(format!("{}.txt", finding.fatal));
+        let written = excerpt::of(files, finding)
+            .and_then(|text| std::fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display())));
+        match written {
+            Ok(()) => println!("evidence: {}", path.display()),
+            Err(why) => println!("no evidence: {why}"),
+        }
+    }
 }
