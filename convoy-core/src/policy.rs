@@ -70,7 +70,7 @@ impl Retry {
         let full = self.first.saturating_mul(doubled).min(self.longest);
         let half = full / 2;
         let spread = u64::try_from((full - half).as_nanos()).unwrap_or(u64::MAX);
-        half + Duration::from_nanos(if spread == 0 { 0 } else { jitter % (spread + 1) })
+        half + Duration::from_nanos(spread.checked_add(1).map_or(jitter, |of| jitter % of))
     }
 }
 
@@ -182,6 +182,14 @@ mod tests {
             assert_eq!(retry.wait(failures, 0), full * MS / 2);
             let most = (0..2_000_000).step_by(9_973).map(|j| retry.wait(failures, j * 1_000)).max().unwrap();
             assert!(most <= full * MS && most > full * MS * 9 / 10, "{failures}: {most:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_beyond_all_time_does_not_overflow() {
+        for jitter in [0, 1, u64::MAX] {
+            assert!(Retry::fixed(Duration::MAX).wait(1, jitter) >= Duration::MAX / 2);
+            assert!(Retry::exponential(Duration::MAX..Duration::MAX).wait(u32::MAX, jitter) >= Duration::MAX / 2);
         }
     }
 

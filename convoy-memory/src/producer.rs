@@ -88,7 +88,8 @@ impl Sink for MemorySink {
     }
 
     fn max_run(&self) -> usize {
-        self.channel.options.max_run
+        // A larger run would never fit.
+        self.channel.options.max_run.min(self.channel.options.capacity as usize)
     }
 
     fn submit(&self, runs: &mut Vec<Run>) {
@@ -191,7 +192,8 @@ impl State {
         }
         let messages = messages.len() as u64;
         let fits = self.messages + messages <= u64::from(self.options.capacity)
-            && self.bytes + bytes <= self.options.capacity_bytes;
+            // One that is larger than all the room there is waits for all of it.
+            && (self.bytes + bytes <= self.options.capacity_bytes || self.messages == 0);
         if fits { Ok(()) } else { Err(error::full(&self.name, self.messages, self.bytes)) }
     }
 }

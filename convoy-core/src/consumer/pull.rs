@@ -206,15 +206,18 @@ impl Session {
     /// Whether it is still held.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.cell.lost().is_none()
+        self.cell.lost().is_none() && !self.driver.has_failed()
     }
 
-    /// Waits until the right to the session is gone.
+    /// Waits until the right to the session is gone, or the whole consumer is.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn lost(&self) {
-        self.cell.gone.cancelled().await;
+        tokio::select! {
+            () = self.cell.gone.cancelled() => {}
+            () = self.driver.failed() => {}
+        }
     }
 
     /// The next message of the session; `None` when none came within `limit`, or none can come because its lane's buffer is full of other sessions.

@@ -67,7 +67,7 @@ impl Snapshot {
         let stuck =
             driver.stuck().map(|(session, since, failures)| Stuck { session, since: now().since(since), failures });
         Self {
-            ready: !driver.is_closed() && !driver.is_leaving() && driver.source.is_ready(),
+            ready: !driver.is_closed() && !driver.is_leaving() && !driver.has_failed() && driver.source.is_ready(),
             held: driver.held(),
             active_sessions: counts.sessions,
             waiting_sessions: counts.ready,

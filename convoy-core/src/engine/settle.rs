@@ -326,7 +326,8 @@ impl Engine {
         // As much again, and for as long again, as until it is told: for the answer. Where nothing is done there is nothing to wait for.
         let most = 2 * self.limits.settle_count.max(1) as usize;
         let is_too_much = |unsettled: usize, since: Moment| {
-            let late = self.limits.settle != SettleStyle::Each && now >= since + 2 * self.limits.settle_interval;
+            let late =
+                self.limits.settle != SettleStyle::Each && now >= since + self.limits.settle_interval.saturating_mul(2);
             unsettled > 0 && (late || unsettled >= most)
         };
         let g = &self.grants[gi];

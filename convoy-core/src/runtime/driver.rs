@@ -145,16 +145,15 @@ impl Driver {
 
     /// Starts the tasks that every consumer has. `successor` starts another worker of a shard.
     pub(crate) fn spawn(self: &Arc<Self>, successor: Option<super::worker::Successor>) {
-        tokio::spawn(Arc::clone(self).pump());
+        tokio::spawn(Arc::clone(self).pump(GoesOn::new(self)));
         for index in 0..self.shards.len() {
-            tokio::spawn(super::timer::run(Arc::clone(self), index, successor.clone()));
+            tokio::spawn(super::timer::run(Arc::clone(self), index, successor.clone(), GoesOn::new(self)));
         }
         self.held_changed();
     }
 
     /// Takes the broker's events to their shards, oldest first. It never waits for a handler.
-    async fn pump(self: Arc<Self>) {
-        let _fails = FailsOnPanic(&self);
+    async fn pump(self: Arc<Self>, mut goes_on: GoesOn) {
         let mut events = Vec::new();
         let mut parts: Vec<Vec<Event>> = self.shards.iter().map(|_| Vec::new()).collect();
         loop {
@@ -191,6 +190,7 @@ impl Driver {
                     if !self.leaving.load(Ordering::SeqCst) || error.kind() != ErrorKind::Closed {
                         self.fail(error);
                     }
+                    goes_on.done();
                     return;
                 }
             }
@@ -413,14 +413,35 @@ impl Drop for WaitsFor<'_> {
     }
 }
 
-/// A backend that panics ends the consumer with an error, and does not leave it waiting.
-struct FailsOnPanic<'a>(&'a Driver);
+/// A task that a consumer cannot be without. When it ends before the consumer is closed, since something in it panicked or its runtime was dropped, that ends the consumer
+/// with an error, and does not leave it waiting.
+pub(super) struct GoesOn {
+    driver: Arc<Driver>,
+    done: bool,
+}
 
-impl Drop for FailsOnPanic<'_> {
+impl GoesOn {
+    /// Made with the task and not by it: one that never ran is missed too.
+    pub(super) fn new(driver: &Arc<Driver>) -> Self {
+        Self { driver: Arc::clone(driver), done: false }
+    }
+
+    /// It ends as it should.
+    pub(super) fn done(&mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for GoesOn {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail(Error::new(ErrorKind::Unknown, "consume").because("the backend or an observer panicked"));
+        if self.done || self.driver.closed.is_cancelled() {
+            return;
         }
+        let why = match std::thread::panicking() {
+            true => "a task of the consumer panicked: in the backend, or in convoy itself",
+            false => "the runtime that the consumer ran on was dropped",
+        };
+        self.driver.fail(Error::new(ErrorKind::Closed, "consume").because(why));
     }
 }
 

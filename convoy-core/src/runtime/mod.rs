@@ -19,6 +19,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use clock::{instant, now};
+use driver::GoesOn;
 pub(crate) use driver::{Driver, Setup};
 pub(crate) use shard::{ClaimCell, Core};
 pub use shutdown::shutdown_signal;
@@ -36,14 +37,15 @@ where
     let make = Arc::new(make);
     if blocking {
         for index in 0..driver.shards.len() {
-            tokio::spawn(worker::run_blocking(Arc::clone(driver), index, Arc::clone(&make)));
+            tokio::spawn(worker::run_blocking(Arc::clone(driver), index, Arc::clone(&make), GoesOn::new(driver)));
         }
         return driver.spawn(None);
     }
     let weak = Arc::downgrade(driver);
     let successor: Successor = Arc::new(move |index, number| {
         if let Some(driver) = weak.upgrade() {
-            tokio::spawn(worker::run(driver, index, number, Arc::clone(&make)));
+            let goes_on = GoesOn::new(&driver);
+            tokio::spawn(worker::run(driver, index, number, Arc::clone(&make), goes_on));
         }
     });
     for index in 0..driver.shards.len() {

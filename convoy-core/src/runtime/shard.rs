@@ -230,7 +230,8 @@ impl Core {
                 let observed = Observed::new(now, &driver.channel, &driver.group, &note);
                 // An observer only watches: what it panics over stops nobody.
                 let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observer.on(&observed)));
-                if seen.is_err() {
+                if let Err(panic) = seen {
+                    super::worker::let_go(panic);
                     tracing::error!(channel = driver.channel, group = driver.group, "an observer panicked");
                 }
             }

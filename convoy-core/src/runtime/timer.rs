@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::driver::Driver;
+use super::driver::{Driver, GoesOn};
 use super::shard::Shard;
 use super::worker::Successor;
 use super::{instant, now};
@@ -14,7 +14,7 @@ use crate::time::Moment;
 const STUCK_AFTER: Duration = Duration::from_millis(10);
 
 /// Tells the engine the time when it wants to know, and nothing else: no handler is ever polled here, so that one that blocks its thread does not hold up renewals.
-pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Successor>) {
+pub(super) async fn run(driver: Arc<Driver>, index: usize, successor: Option<Successor>, _goes_on: GoesOn) {
     let shard = &driver.shards[index];
     loop {
         let due = shard.arm().unwrap_or(Moment::NEVER);

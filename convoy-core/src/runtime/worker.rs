@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::driver::Driver;
+use super::driver::{Driver, GoesOn};
 use super::now;
 use super::shard::{Later, Shard};
 use crate::consumer::{Failure, RunToken};
@@ -27,7 +27,7 @@ const TURN_TIME: Duration = Duration::from_micros(500);
 type Slot<Fut> = Pin<Box<Option<Fut>>>;
 
 /// Takes what is ready in a shard, one message at a time, and polls its handler in place.
-pub(super) async fn run<F, Fut>(driver: Arc<Driver>, index: usize, number: u64, make: Arc<F>)
+pub(super) async fn run<F, Fut>(driver: Arc<Driver>, index: usize, number: u64, make: Arc<F>, mut goes_on: GoesOn)
 where
     F: Fn(Start, Arc<RunToken>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
@@ -48,6 +48,7 @@ where
             None if worker.is_superseded() => {
                 // What woke this one was meant for its successor; and what it ended may be followed by more.
                 worker.shard().work.notify_one();
+                goes_on.done();
                 return;
             }
             None => {
@@ -171,12 +172,13 @@ impl<'a, Fut: Future<Output = Outcome> + Send + 'static> Worker<'a, Fut> {
         match polled {
             Ok(Poll::Ready(outcome)) => self.ended = Some((run, end_of(outcome))),
             Ok(Poll::Pending) => self.go_on_in_a_task(run),
-            Err(panic) => self.ended = Some((run, panicked(&*panic))),
+            Err(panic) => self.ended = Some((run, panicked(panic))),
         }
         if self.ended.is_some() {
             // The future is gone before its end is told.
-            let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| self.slot.set(None)));
-            if dropped.is_err() {
+            let slot = &mut self.slot;
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| slot.set(None))) {
+                let_go(panic);
                 self.slot = Box::pin(None);
             }
         }
@@ -229,7 +231,7 @@ impl<Fut: Future<Output = Outcome>> Future for RunTask<Fut> {
         this.report.end = Some(match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => end_of(outcome),
-            Err(panic) => panicked(&*panic),
+            Err(panic) => panicked(panic),
         });
         Poll::Ready(())
     }
@@ -238,8 +240,7 @@ impl<Fut: Future<Output = Outcome>> Future for RunTask<Fut> {
 impl<Fut> Drop for RunTask<Fut> {
     fn drop(&mut self) {
         // First the handler, then the word that it is gone; a handler that panics while it is dropped is gone as well.
-        let slot = self.slot.take();
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(slot)));
+        drop_quietly(self.slot.take());
     }
 }
 
@@ -268,7 +269,7 @@ impl Drop for Report {
 }
 
 /// Runs handlers on threads of their own, for a handler that says that it blocks.
-pub(super) async fn run_blocking<F, Fut>(driver: Arc<Driver>, index: usize, make: Arc<F>)
+pub(super) async fn run_blocking<F, Fut>(driver: Arc<Driver>, index: usize, make: Arc<F>, _goes_on: GoesOn)
 where
     F: Fn(Start, Arc<RunToken>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
@@ -299,7 +300,7 @@ where
                     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(make(start, token))));
                     report.end = Some(match ended {
                         Ok(outcome) => end_of(outcome),
-                        Err(panic) => panicked(&*panic),
+                        Err(panic) => panicked(panic),
                     });
                 });
             }
@@ -324,7 +325,27 @@ fn end_of(outcome: Outcome) -> End {
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> End {
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> End {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    End::Panicked { detail: format!("the handler panicked: {}", text.unwrap_or("with something that is no text")) }
+    let detail = format!("the handler panicked: {}", text.unwrap_or("with something that is no text"));
+    let_go(panic);
+    End::Panicked { detail }
+}
+
+/// Drops what a panic carried. It may panic in its turn, and what that carries is the last that is looked at.
+pub(super) fn let_go(panic: Box<dyn std::any::Any + Send>) {
+    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}
+
+/// Drops something that may panic while it is dropped. Whether it did.
+fn drop_quietly<T>(it: T) -> bool {
+    match std::panic::catch_unwind(AssertUnwindSafe(|| drop(it))) {
+        Ok(()) => false,
+        Err(panic) => {
+            let_go(panic);
+            true
+        }
+    }
 }

@@ -30,6 +30,22 @@ async fn a_full_channel_refuses_a_run_whole_and_nothing_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_run_is_larger_than_the_channel() {
+    let broker = broker("capacity=3&capacity_bytes=4");
+    let mut producer = Producer::open(&broker).await;
+    assert_eq!(producer.sink.max_run(), 3);
+    producer.send("a", &["1234567"]).await;
+    let full = producer.submit("a", &["8"]);
+    assert_eq!(producer.outcome(full).await.unwrap_err().kind(), ErrorKind::Backpressure);
+    let mut consumer = Consumer::open(&broker).await;
+    consumer.accept(1);
+    let won = consumer.won().await;
+    let head = consumer.message(won.grant).await;
+    consumer.settled(won.grant, head.position.value + 1, &[]).await;
+    producer.send("a", &["8"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_and_sizes_are_bounded() {
     let broker = broker("capacity_bytes=10&max_message=6");
     let mut producer = Producer::open(&broker).await;

@@ -54,11 +54,6 @@ pub trait Harness: Send + Sync + 'static {
     /// # Errors
     /// When no broker can be reached: every scenario fails then.
     async fn stage(&self, wishes: Wishes) -> Result<Stage>;
-
-    /// Takes away what was made for a scenario that is over, where a broker would keep it.
-    async fn strike(&self, channel: &str) {
-        let _ = channel;
-    }
 }
 
 /// What a scenario wants of its broker. A harness that cannot give it gives what it can.

@@ -136,16 +136,12 @@ fn run(harness: &impl Harness, scenario: &Scenario, seed: u64) -> Outcome {
         if let Some(claim) = unclaimed {
             return Ok(Outcome::Unsupported(format!("{} is not claimed: {}", claim.guarantee, claim.why)));
         }
-        let channel = stage.channel.clone();
         let act = Arc::new(Act::new(stage, harness.shape(), harness.judged_by(), harness.patience(), seed));
-        let played = match tokio::time::timeout(limit, (scenario.play)(Arc::clone(&act))).await {
+        match tokio::time::timeout(limit, (scenario.play)(Arc::clone(&act))).await {
             Ok(Ok(())) => Ok(Outcome::Passed),
             Ok(Err(failed)) => Err(failed.0),
             Err(_) => Err(format!("it did not end within {limit:?}")),
-        };
-        drop(act);
-        harness.strike(&channel).await;
-        played
+        }
     });
     played.unwrap_or_else(Outcome::Failed)
 }

@@ -1,49 +1,65 @@
-//! The harness of RabbitMQ.
+//! The harness of RabbitMQ: a virtual host and a proxy for each scenario, so that whatever is done to one is no affair of the others.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use convoy_core::{Broker, ChannelSpec, Error, ErrorKind, Result, Topology};
+use convoy_core::{Broker, ChannelSpec, Defect, Error, ErrorKind, Result, SessionId, Topology};
 use convoy_rabbitmq::{Options, RabbitBroker};
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
-use lapin::{Connection, ConnectionProperties};
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use serde_json::Value;
+use tokio::runtime::Handle;
 
 use convoy_conformance::checker;
+use convoy_conformance::faults::proxy::{Blackhole, Proxy, Refuse, Way};
+use convoy_conformance::history::Side;
 use convoy_conformance::suite::{Fault, Faults, GROUP, Harness, Hook, Shape, Stage, Wishes};
 
 /// Where `cargo xtask brokers up rabbitmq` puts it.
 const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
-const PREFETCH: u16 = 500;
+/// The HTTP API is so far above it.
+const HTTP_ABOVE: u16 = 10_000;
+/// `guest:guest`.
+const LOGIN: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+const CHANNEL: &str = "orders";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A RabbitMQ broker under test.
 #[derive(Debug)]
 pub(crate) struct Rabbit {
-    url: String,
-    run: u128,
+    amqp: u16,
+    run: u32,
     stages: AtomicU32,
 }
 
 impl Rabbit {
+    /// The broker of `CONVOY_RABBITMQ_URL`, on this machine and with the guest user, as `cargo xtask brokers` starts it.
     pub(crate) fn from_env() -> Self {
         let url = std::env::var("CONVOY_RABBITMQ_URL").unwrap_or_else(|_| URL.to_owned());
-        let run = convoy_core::MessageId::random().as_u128();
-        Self { url, run, stages: AtomicU32::new(0) }
+        let port = url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
+        let run = convoy_core::MessageId::random().as_u128() as u32;
+        Self { amqp: port.unwrap_or(5672), run, stages: AtomicU32::new(0) }
     }
 
-    async fn raw(&self) -> Result<Connection> {
-        let connect = Connection::connect(&self.url, ConnectionProperties::default());
-        let connected = tokio::time::timeout(Duration::from_secs(10), connect).await;
-        let why =
-            |e: Box<dyn std::error::Error + Send + Sync>| Error::new(ErrorKind::Disconnected, "stage").caused_by(e);
-        connected.map_err(|e| why(e.into()))?.map_err(|e| why(e.into()))
+    fn http(&self) -> Http {
+        Http(self.amqp + HTTP_ABOVE)
+    }
+
+    fn version(&self) -> Option<String> {
+        let overview = self.http().get("overview").ok()?;
+        Some(overview.get("rabbitmq_version")?.as_str()?.to_owned())
     }
 }
 
 #[async_trait]
 impl Harness for Rabbit {
     fn name(&self) -> String {
-        "rabbitmq".to_owned()
+        format!("rabbitmq {}", self.version().unwrap_or_else(|| "that does not answer".to_owned()))
     }
 
     fn shape(&self) -> Shape {
@@ -51,7 +67,8 @@ impl Harness for Rabbit {
     }
 
     fn hooks(&self) -> &'static [Hook] {
-        &[]
+        use Hook::*;
+        &[Lose, HandOver, GiveBack, Cut, Silence, Freeze, Foreign]
     }
 
     fn judged_by(&self) -> checker::Options {
@@ -59,40 +76,197 @@ impl Harness for Rabbit {
     }
 
     async fn stage(&self, wishes: Wishes) -> Result<Stage> {
-        let number = self.stages.fetch_add(1, Ordering::Relaxed);
-        let channel = format!("orders-{:x}-{number}", self.run & u128::from(u32::MAX));
-        let heartbeat = Duration::from_secs(wishes.lock.as_secs_f64().ceil().max(1.0) as u64);
-        let options = Options::from_url(&self.url)?
+        let vhost = format!("convoy-{:08x}-{}", self.run, self.stages.fetch_add(1, Ordering::Relaxed));
+        self.http().ask("PUT", &format!("vhosts/{vhost}"))?;
+        let upstream = SocketAddr::from(([127, 0, 0, 1], self.amqp));
+        let proxy = Proxy::start(upstream, u64::from(self.run)).await.map_err(|e| unreached("proxy", e))?;
+        let options = Options::new("127.0.0.1")
+            .port(proxy.address().port())
+            .vhost(&vhost)
             .lanes(wishes.lanes)
-            .prefetch(PREFETCH)
-            .heartbeat(heartbeat)
+            .heartbeat(Duration::from_secs(wishes.lock.as_secs_f64().ceil().max(1.0) as u64))
             .max_message(wishes.max_message)
             .auto_create(true);
         let broker = Broker::new(RabbitBroker::connect(options).await?);
-        broker.provision(&Topology::new().channel(ChannelSpec::new(&channel).group(GROUP))).await?;
-        Ok(Stage { broker, channel, faults: Box::new(RabbitFaults) })
-    }
-
-    async fn strike(&self, channel: &str) {
-        let Ok(connection) = self.raw().await else { return };
-        let Ok(raw) = connection.create_channel().await else { return };
-        let lanes = Wishes::default().lanes.max(64);
-        for lane in 0..lanes {
-            let queue = format!("{channel}.{GROUP}.g1.l{lanes}.p{PREFETCH}.lane.{lane}");
-            raw.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.ok();
-        }
-        for end in ["pin", "dead"] {
-            let queue = format!("{channel}.{GROUP}.{end}");
-            raw.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.ok();
-        }
-        raw.exchange_delete(channel.into(), ExchangeDeleteOptions::default()).await.ok();
+        broker.provision(&Topology::new().channel(ChannelSpec::new(CHANNEL).group(GROUP))).await?;
+        let (proxy, runtime) = (Arc::new(proxy), Handle::current());
+        let faults = RabbitFaults { proxy, runtime, vhost, http: self.http(), amqp: self.amqp, lanes: wishes.lanes };
+        Ok(Stage { broker, channel: CHANNEL.to_owned(), faults: Box::new(faults) })
     }
 }
 
-struct RabbitFaults;
+struct RabbitFaults {
+    proxy: Arc<Proxy>,
+    runtime: Handle,
+    vhost: String,
+    http: Http,
+    amqp: u16,
+    lanes: u32,
+}
+
+impl RabbitFaults {
+    /// The connections of the consumers: they are made in order, behind the one of the broker handle itself.
+    fn consumers(&self) -> Vec<u64> {
+        let mut living: Vec<u64> = self.proxy.connections().iter().map(|living| living.number).collect();
+        living.sort_unstable();
+        living.retain(|connection| *connection > 0);
+        living
+    }
+
+    fn consumer(&self, number: usize) -> Option<u64> {
+        self.consumers().get(number).copied()
+    }
+
+    /// Who is silenced stays so: it finds no way back once whoever takes over has come in.
+    fn shut_behind_the_next(&self) {
+        let (proxy, next) = (Arc::clone(&self.proxy), self.proxy.accepted() + 1);
+        self.runtime.spawn(async move {
+            if proxy.until_accepted(next, PATIENCE).await {
+                proxy.refuse(Refuse::Closed).await.ok();
+            }
+        });
+    }
+
+    fn queue(&self, group: &str, session: &SessionId) -> String {
+        let lane = session.lane_hash() % 1_024 * self.lanes / 1_024;
+        format!("{CHANNEL}.{group}.g1.l{}.p500.lane.{lane}", self.lanes)
+    }
+
+    /// Ends the right of whoever has the lane, seen by both sides. One consumer has all of them.
+    fn end_right(&self, group: &str, session: &SessionId) -> Result<bool> {
+        match self.consumers()[..] {
+            [one] => Ok(self.proxy.connection(one).reset(Side::Both) > 0),
+            _ => self.close_holder(group, session),
+        }
+    }
+
+    /// The broker closes the connection of whoever has the lane: an operator's act, which both sides see. The HTTP API knows of a consumer a little later than the broker.
+    fn close_holder(&self, group: &str, session: &SessionId) -> Result<bool> {
+        let queue = self.queue(group, session);
+        let holds = |consumer: &&Value| {
+            consumer.pointer("/queue/name").and_then(Value::as_str) == Some(&queue)
+                && consumer.get("activity_status").and_then(Value::as_str) == Some("single_active")
+        };
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
+            let consumers = self.http.get(&format!("consumers/{}", self.vhost))?;
+            let holder = consumers.as_array().and_then(|all| all.iter().find(holds));
+            let name = holder.and_then(|holder| holder.pointer("/channel_details/connection_name"));
+            if let Some(name) = name.and_then(Value::as_str) {
+                let name: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+                return self.http.ask("DELETE", &format!("connections/{name}")).map(|_| true);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+
+    /// A raw client sends what no convoy producer would.
+    fn foreign(&self, defect: Defect, session: &SessionId, body: &str) -> Result<bool> {
+        let (vhost, amqp, body) = (self.vhost.clone(), self.amqp, body.to_owned());
+        let slot = session.lane_hash() % 1_024;
+        let mut headers = FieldTable::default();
+        let text = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes.to_vec()));
+        let mut key = slot;
+        match defect {
+            Defect::NoSession => {}
+            Defect::SessionTooLong => _ = headers.insert("convoy-session".into(), text(&[b'x'; 200])),
+            Defect::Headers => {
+                headers.insert("convoy-session".into(), text(session.as_bytes()));
+                headers.insert("not text".into(), text(&[0xff, 0xfe]));
+            }
+            Defect::Misrouted if self.lanes > 1 => {
+                headers.insert("convoy-session".into(), text(session.as_bytes()));
+                key = (slot + 1_024 / self.lanes) % 1_024;
+            }
+            _ => return Ok(false),
+        }
+        let send = async move {
+            let uri = format!("amqp://guest:guest@127.0.0.1:{amqp}/{vhost}");
+            let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await?;
+            let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let key = key.to_string();
+            let confirm =
+                channel.basic_publish(CHANNEL.into(), key.as_str().into(), options, body.as_bytes(), properties);
+            let taken = confirm.await?.await?.is_ack();
+            connection.close(200, "sent".into()).await?;
+            lapin::Result::Ok(taken)
+        };
+        // Faults are injected from code that does not wait.
+        let sent = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, send).await }).ok()?.ok()
+        });
+        Ok(sent.join().ok().flatten().unwrap_or(false))
+    }
+
+    fn try_inject(&self, group: &str, fault: Fault) -> Result<bool> {
+        Ok(match fault {
+            Fault::Lose(session) | Fault::HandOver(session) | Fault::GiveBack(session) => {
+                self.end_right(group, &session)?
+            }
+            Fault::Cut(number, _) => {
+                self.consumer(number).is_some_and(|connection| self.proxy.connection(connection).reset(Side::Both) > 0)
+            }
+            Fault::Silence(number) => {
+                self.shut_behind_the_next();
+                self.consumer(number).is_some_and(|connection| {
+                    self.proxy.connection(connection).blackhole(Way::Both, Blackhole::Drop) > 0
+                })
+            }
+            Fault::Freeze => self.proxy.all().blackhole(Way::Both, Blackhole::Hold) > 0,
+            Fault::Thaw => self.proxy.all().open(Way::Both) > 0,
+            Fault::Foreign(defect, session, body) => self.foreign(defect, &session, body)?,
+            _ => false,
+        })
+    }
+}
 
 impl Faults for RabbitFaults {
-    fn inject(&self, _group: &str, _fault: Fault) -> bool {
-        false
+    fn inject(&self, group: &str, fault: Fault) -> bool {
+        self.try_inject(group, fault).unwrap_or(false)
     }
+}
+
+impl Drop for RabbitFaults {
+    fn drop(&mut self) {
+        // What a scenario leaves fills the memory of the broker in the end.
+        self.http.ask("DELETE", &format!("vhosts/{}", self.vhost)).ok();
+    }
+}
+
+/// The HTTP API of the management plugin.
+#[derive(Clone, Copy, Debug)]
+struct Http(u16);
+
+impl Http {
+    fn get(self, path: &str) -> Result<Value> {
+        let answer = self.ask("GET", path)?;
+        serde_json::from_slice(&answer).map_err(|e| unreached("the HTTP API's answer", e))
+    }
+
+    fn ask(self, method: &str, path: &str) -> Result<Vec<u8>> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.0));
+        let asked = || {
+            let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let head = format!("{method} /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {LOGIN}\r\n");
+            write!(stream, "{head}Content-Type: application/json\r\nContent-Length: 0\r\n\r\n")?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = asked().map_err(|e| unreached("the HTTP API", e))?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+        let (head, body) = answer.split_at(end);
+        let taken = head.get(9..10) == Some(b"2");
+        if taken { Ok(body.to_vec()) } else { Err(unreached(&String::from_utf8_lossy(head), "refused")) }
+    }
+}
+
+fn unreached(what: &str, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Disconnected, "stage").because(format!("{what} of the broker under test")).caused_by(why)
 }

@@ -317,11 +317,70 @@ async fn what_wakes_a_worker_that_was_given_up_wakes_its_successor() {
         second.lock().push(String::from_utf8_lossy(start.message.content.body()).into_owned());
         async { Ok::<(), Failure>(()) }
     };
-    tokio::spawn(super::super::worker::run(driver, 0, number, Arc::new(make)));
+    let goes_on = super::super::driver::GoesOn::new(&driver);
+    tokio::spawn(super::super::worker::run(driver, 0, number, Arc::new(make), goes_on));
     tokio::time::sleep(MS).await;
     script.deliver(lane, 1, "s", "2");
     let began = tokio::time::Instant::now();
     until("the successor goes on", || processor.snapshot().completed == 2).await;
     assert!(began.elapsed() < 100 * MS, "at once, not with the next renewal: {:?}", began.elapsed());
     assert_eq!(*log.lock(), ["1", "2"]);
+}
+
+/// What a panic carries may panic itself when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Self);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_carries_another_is_a_failed_attempt() {
+    let script = Script::new(Limits::lanes());
+    let handler = |m: Received<String>| async move {
+        match (m.body.as_str(), m.attempt()) {
+            ("at once", 1) => std::panic::panic_any(Bomb),
+            ("later", 1) => {
+                tokio::time::sleep(MS).await;
+                std::panic::panic_any(Bomb)
+            }
+            _ => Ok(()),
+        }
+    };
+    let processor = script.consumer().processor().retry(Retry::fixed(MS)).start(handler).await.unwrap();
+    let lane = script.lane();
+    (0..20).for_each(|i| script.deliver(lane, i, &format!("s{i}"), ["at once", "later", "x"][i as usize % 3]));
+    until("all handled", || processor.snapshot().completed == 20).await;
+    assert_eq!(processor.snapshot().retried, 14);
+    assert!(processor.drain().await.unwrap().drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_all_time_holds_up_one_session_only() {
+    let script = Script::new(Limits::lanes());
+    let handler = |m: Received<String>| async move { if m.body == "x" { Ok(()) } else { Err(Failure::retry("no")) } };
+    let retry = Retry::fixed(std::time::Duration::MAX);
+    let processor = script.consumer().processor().retry(retry).start(handler).await.unwrap();
+    let lane = script.lane();
+    (0..20).for_each(|i| script.deliver(lane, i, &format!("s{i}"), if i == 3 { "fails" } else { "x" }));
+    until("the others are handled", || processor.snapshot().completed == 19).await;
+    assert!(processor.is_ready());
+}
+
+#[test]
+fn a_consumer_whose_runtime_is_dropped_says_so() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let processor = first.block_on(async {
+        let script = Script::new(Limits::lanes());
+        script.consumer().processor().start(|_: Received<String>| async { Ok(()) }).await.unwrap()
+    });
+    assert!(processor.is_ready());
+    drop(first);
+    let failure = second.block_on(async { tokio::time::timeout(SECOND, processor.failed()).await }).unwrap().unwrap();
+    assert_eq!(failure.kind(), ErrorKind::Closed);
+    assert!(failure.to_string().contains("runtime"), "{failure}");
+    assert!(!processor.is_ready());
 }

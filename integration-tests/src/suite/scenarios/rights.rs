@@ -46,7 +46,8 @@ pub(super) const ALL: &[Scenario] = &[
         "handler-that-ignores-the-loss-is-dropped-after-grace",
         [ZombieBound, LiveExclusion],
         ignores_the_loss,
-        needs[Lose]
+        needs[Lose],
+        wishes Wishes { lanes: 1, ..Wishes::default() }
     ),
 ];
 
@@ -258,8 +259,10 @@ async fn zombie_at_the_sink(act: Arc<Act>) -> Held {
         async move {
             log.write(format!("in {}", message.body));
             if message.body == "0" && log.count("in 0") == 1 {
-                // It looks at nothing; by the time that it writes, the session has moved on.
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                // It does not look at its right, and writes when the session has moved on and its heir has written.
+                while log.count("took:0") == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 log.write("the old one writes");
             }
             let verb = if sink.takes(message.fence()) { "took" } else { "refused" };
