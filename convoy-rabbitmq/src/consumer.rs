@@ -188,13 +188,15 @@ impl Run {
             spread.forget();
             let until = self.stopped.borrow().0.unwrap_or_else(|| now() + self.shared.options.answer_limit);
             match over {
-                Over::Broken => {}
+                Over::Broken => on.bury().await,
                 Over::Stopped => {
                     on.close(until).await.ok();
+                    on.bury().await;
                     break;
                 }
                 Over::Failed(why) => {
                     on.close(until).await.ok();
+                    on.bury().await;
                     self.shared.events.fail(why);
                     break;
                 }
