@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use convoy_conformance::checker::{Checker, Options, Verdict};
 use convoy_conformance::history::{Answer, Ended, Event, Fault, Merge, Message, Phase, What};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 const SECOND: u64 = 1_000_000_000;
 /// A quarter of the prefetch of 500, twice: so much may be finished and unsettled.
@@ -38,6 +38,8 @@ pub(crate) struct Measured {
     pub(crate) seconds: Vec<[u32; 2]>,
     /// From the kill of its holder, or from the sending of the message when that was later, to the next start of a session: when, how long.
     pub(crate) takeovers: Vec<(u64, u64)>,
+    /// The same by the kill: when it was, and how long each of its sessions waited.
+    pub(crate) kills: BTreeMap<u64, Vec<u64>>,
     pub(crate) faults: Vec<Lasting>,
     /// From the first record of each process to its last.
     pub(crate) lives: HashMap<u32, (u64, u64)>,
@@ -79,11 +81,26 @@ pub(crate) fn judge(files: &[PathBuf], slots: HashMap<u32, usize>) -> Result<Jud
 impl Judged {
     /// Half, all but a hundredth, and all of the takeovers are not longer than this, in milliseconds.
     pub(crate) fn takeover_ms(&self) -> [u64; 3] {
-        let mut all: Vec<u64> = self.measured.takeovers.iter().map(|(_, took)| *took).collect();
-        all.sort_unstable();
-        let at = |part: usize| all.get((all.len().saturating_sub(1)) * part / 100).map_or(0, |ns| ns / 1_000_000);
-        [at(50), at(99), at(100)]
+        spread_ms(self.measured.takeovers.iter().map(|(_, took)| *took))
     }
+
+    /// A line a kill.
+    pub(crate) fn tell_kills(&self) {
+        for (at, took) in &self.measured.kills {
+            let [p50, p99, max] = spread_ms(took.iter().copied());
+            let (seconds, sessions) = (*at as f64 / SECOND as f64, took.len());
+            println!(
+                "killed at {seconds:6.1} s: {sessions} sessions went elsewhere, half in {p50} ms, 99 % in {p99} ms, all in {max} ms"
+            );
+        }
+    }
+}
+
+/// Half, all but a hundredth, and all are not above this, in milliseconds.
+fn spread_ms(of: impl Iterator<Item = u64>) -> [u64; 3] {
+    let mut all: Vec<u64> = of.collect();
+    all.sort_unstable();
+    [50, 99, 100].map(|part| all.get(all.len().saturating_sub(1) * part / 100).map_or(0, |ns| ns / 1_000_000))
 }
 
 impl Measured {
@@ -156,6 +173,7 @@ impl Measured {
             self.orphans.remove(&session);
             let since = sent.unwrap_or(0).max(at);
             self.takeovers.push((time, time.saturating_sub(since)));
+            self.kills.entry(at).or_default().push(time.saturating_sub(since));
         }
     }
 }

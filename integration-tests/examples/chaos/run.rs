@@ -161,6 +161,7 @@ async fn rest(stage: &Stage, live: &mut Live) {
 fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> bool {
     let (args, troubles) = (&stage.args, stage.troubles());
     println!("{}", judged.verdict);
+    judged.tell_kills();
     evidence(&stage.folder, &stage.files(), judged);
     let whole = judged.torn == 0 && !stage.history.failed();
     let held = judged.verdict.is_ok() && judged.verdict.is_live() && whole && troubles.is_empty();
@@ -200,6 +201,7 @@ fn judged_again(args: &Args) -> Result<bool, String> {
     let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "history")).collect();
     let judged = judge::judge(&files, std::collections::HashMap::new())?;
     println!("{}", judged.verdict);
+    judged.tell_kills();
     evidence(&args.out, &files, &judged);
     let held = !files.is_empty() && judged.verdict.is_ok() && judged.verdict.is_live() && judged.torn == 0;
     println!("RESULT cmd=chaos judged_again=true {} held={held}", judged.verdict.result());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use convoy_conformance::faults::proxy::Proxy;
-use convoy_conformance::history::{Recorder, What, Writer, now};
+use convoy_conformance::faults::proxy::{Injected, Proxy};
+use convoy_conformance::history::{Fault, Recorder, Side, What, Writer, now};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::args::Args;
@@ -90,10 +90,10 @@ impl Stage {
             let current = Arc::new(AtomicU32::new(0));
             let (recorder, target) = (Arc::clone(&history), Arc::clone(&current));
             let proxy = Proxy::start_telling(broker.address(), args.seed ^ at as u64, move |fault| {
-                match target.load(Ordering::Acquire) {
-                    // Nobody's link: none of it is anybody's right.
-                    0 => {}
-                    target => recorder.record(now(), 0, fault.what(target)),
+                // Without a target it is nobody's link, and nobody's right.
+                let target = target.load(Ordering::Acquire);
+                if target > 0 {
+                    recorder.record(now(), 0, seen(*fault).what(target));
                 }
             });
             slots.push(Slot {
@@ -230,6 +230,15 @@ impl Slot {
             total.store(before.load(Ordering::Relaxed) + life.told().number(key), Ordering::Relaxed);
         }
     }
+}
+
+/// As the broker sees it. Of a black hole it sees nothing: on RabbitMQ a right goes elsewhere when two heartbeats are missing, and its holder has to have ended it before.
+/// Were it told as seen, an overlap in the meantime would count as explained. What does end a right, the reset that follows, is told by itself.
+fn seen(mut fault: Injected) -> Injected {
+    if fault.fault == Fault::Blackhole {
+        fault.side = Side::Client;
+    }
+    fault
 }
 
 /// The lock of a mutex that nobody panics under.

@@ -76,6 +76,11 @@ async fn broker(stage: &Stage, kind: Kind, lasts: Duration) -> Result<bool, Stri
     let told = |fault, phase| {
         stage.history.record(now(), 0, What::Fault { fault, side: Side::Both, phase, target: 0 });
     };
+    // The node that is killed is the only one, so it is a node that is lost as well: what it had not written to disk of the acknowledgements it has forgotten.
+    let lost = kind == Kind::BrokerKill;
+    if lost {
+        told(Recorded::NodeLoss, Phase::Begin);
+    }
     let fault = match kind {
         Kind::BrokerStop => Recorded::BrokerStop,
         Kind::BrokerKill => Recorded::BrokerKill,
@@ -96,6 +101,9 @@ async fn broker(stage: &Stage, kind: Kind, lasts: Duration) -> Result<bool, Stri
         _ => broker.alarm(false).await?,
     }
     told(fault, Phase::End);
+    if lost {
+        told(Recorded::NodeLoss, Phase::End);
+    }
     Ok(true)
 }
 

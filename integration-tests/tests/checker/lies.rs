@@ -318,6 +318,19 @@ lies! {
         h.run(A, m(1));
     }
 
+    an_ack_forgotten_long_after_the_loss_of_a_node, partial, DuplicateAfterSettle: |h| {
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 1);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::End, 1);
+        h.send([m(1)]);
+        h.grant(A);
+        h.handle(A, [m(1)]);
+        h.lose(A, Cause::Connection);
+        h.wait(20 * SECOND);
+        h.grant(B);
+        h.deliver(B, [m(1)]);
+        h.run(B, m(1));
+    }
+
     dead_with_attempts_left, total, DeadEarly: |h| {
         h.options.max_attempts = 3;
         h.send([m(1)]);
