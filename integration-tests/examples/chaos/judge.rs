@@ -8,6 +8,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 const SECOND: u64 = 1_000_000_000;
+/// So long after the end of a fault of the broker's it is still felt.
+const SETTLES: u64 = 3 * SECOND;
 /// A quarter of the prefetch of 500, twice: so much may be finished and unsettled.
 const SETTLED: u32 = 250;
 /// The grace time of consumers, and what a busy machine takes on top.
@@ -82,6 +84,16 @@ impl Judged {
     /// Half, all but a hundredth, and all of the takeovers are not longer than this, in milliseconds.
     pub(crate) fn takeover_ms(&self) -> [u64; 3] {
         spread_ms(self.measured.takeovers.iter().map(|(_, took)| *took))
+    }
+
+    /// The same without those that a fault of the broker's own held up.
+    pub(crate) fn calm_ms(&self) -> [u64; 3] {
+        let of_broker: Vec<_> = self.measured.faults.iter().filter(|fault| fault.target == 0).collect();
+        // A broker that is back has its clients yet to come.
+        let until = |fault: &Lasting| fault.to.map_or(u64::MAX, |to| to.saturating_add(SETTLES));
+        let held_up = |from: u64, to: u64| of_broker.iter().any(|fault| fault.from < to && from < until(fault));
+        let calm = self.measured.takeovers.iter().filter(|(at, took)| !held_up(at - took, *at));
+        spread_ms(calm.map(|(_, took)| *took))
     }
 
     /// A line a kill.

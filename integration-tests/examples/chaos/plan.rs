@@ -125,8 +125,8 @@ impl Kind {
     /// What comes on top: programs that start and end.
     fn work(self) -> Duration {
         Duration::from_millis(match self {
-            Self::BrokerStop | Self::BrokerKill => 8000,
-            Self::Alarm => 3000,
+            Self::BrokerStop | Self::BrokerKill => 11_000,
+            Self::Alarm => 5000,
             Self::Restart(_) | Self::Scale(_) => 1000,
             _ => 0,
         })

@@ -72,14 +72,14 @@ fn page(stage: &Stage, version: &str, judged: &Judged, held: bool) -> String {
 
 fn tiles(judged: &Judged) -> String {
     let m = &judged.measured;
-    let [p50, p99, max] = judged.takeover_ms();
+    let [p50, p99, max] = judged.calm_ms();
     let tiles = [
         (m.sends_ok.to_string(), "sends confirmed"),
         (m.unknown.to_string(), "outcomes unknown, sent again"),
         (m.handled.to_string(), "runs that ended well"),
         (judged.verdict.count(Reported::Duplicate).to_string(), "duplicates, all within the bound unless said below"),
         (judged.verdict.fatal_total().to_string(), "sessions with a broken guarantee"),
-        (format!("{p50} / {p99} / {max} ms"), "takeover: half, 99 %, longest"),
+        (format!("{p50} / {p99} / {max} ms"), "takeover while the broker was well: half, 99 %, longest"),
     ];
     let tile = |(value, name): &(String, &str)| format!("<div class=tile><b>{value}</b><span>{name}</span></div>");
     format!("<div class=tiles>{}</div>", tiles.iter().map(tile).collect::<String>())

@@ -173,10 +173,12 @@ fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> b
     }
     let held = held && shown.is_ok();
     let [p50, p99, max] = judged.takeover_ms();
+    let [calm_p50, calm_p99, calm_max] = judged.calm_ms();
     let m = &judged.measured;
     println!(
         "RESULT cmd=chaos broker=rabbitmq version={version} seed={} sends_ok={} unknown={} handled={} faults={} missed={} \
-         takeovers={} takeover_p50_ms={p50} takeover_p99_ms={p99} takeover_max_ms={max} undrained={} torn={} disordered={} troubles={} {} seconds={} held={held}",
+         takeovers={} takeover_p50_ms={p50} takeover_p99_ms={p99} takeover_max_ms={max} \
+         calm_p50_ms={calm_p50} calm_p99_ms={calm_p99} calm_max_ms={calm_max} undrained={} torn={} disordered={} troubles={} {} seconds={} held={held}",
         args.seed,
         m.sends_ok,
         m.unknown,

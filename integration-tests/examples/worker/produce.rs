@@ -25,6 +25,8 @@ const RESUMED: usize = 64;
 /// Counts what the history is told.
 struct Counted {
     inner: WatchedProducer<Writer>,
+    /// Handed over, once each. What is called while its session stands still is refused at the call, and is nobody's message yet.
+    offered: AtomicU64,
     ok: AtomicU64,
     unknown: AtomicU64,
     refused: AtomicU64,
@@ -34,6 +36,7 @@ impl Watch for Counted {
     fn on(&self, event: &SendEvent<'_>) {
         self.inner.on(event);
         let counter = match event {
+            SendEvent::Queued { again: false, .. } => &self.offered,
             SendEvent::Confirmed { .. } => &self.ok,
             SendEvent::Failed { error } if error.outcome() == Outcome::Unknown => &self.unknown,
             SendEvent::Failed { .. } => &self.refused,
@@ -48,6 +51,7 @@ pub(crate) async fn produce(args: &Args) -> Result<(), Any> {
     let history = Arc::new(Writer::create(&args.history, args.process)?);
     let counted = Arc::new(Counted {
         inner: WatchedProducer::on(Clock::shared(), Arc::clone(&history)),
+        offered: AtomicU64::new(0),
         ok: AtomicU64::new(0),
         unknown: AtomicU64::new(0),
         refused: AtomicU64::new(0),
@@ -58,27 +62,26 @@ pub(crate) async fn produce(args: &Args) -> Result<(), Any> {
         broker.producer_with(&args.channel, ProducerOptions::default().send_timeout(SEND).watch(watch)).await
     };
     let producer = patiently(open).await?;
-    let offered = AtomicU64::new(0);
     let stop = {
         let mut wanted = wanted.clone();
         async move { input::asked_to_end(&mut wanted).await }
     };
     let all = async {
-        offer(args, &producer, &offered, &mut wanted).await?;
+        offer(args, &producer, &counted, &mut wanted).await?;
         // The outcomes of the last ones, with what is resumed meanwhile.
         flushed(&producer).await
     };
     let outcome = tokio::select! {
         outcome = all => outcome,
         () = resume(&producer) => Ok(()),
-        () = tell(&offered, &counted, &producer) => Ok(()),
+        () = tell(&counted, &producer) => Ok(()),
         // Told to end: nothing new is offered, and what is out has its outcome first.
         () = stop => tokio::select! {
             outcome = flushed(&producer) => outcome,
             () = resume(&producer) => Ok(()),
         },
     };
-    say(&offered, &counted, &producer);
+    say(&counted, &producer);
     let closed = producer.close(CLOSE).await;
     broker.close(CLOSE).await?;
     outcome?;
@@ -94,14 +97,14 @@ pub(crate) async fn produce(args: &Args) -> Result<(), Any> {
 async fn offer(
     args: &Args,
     producer: &Producer,
-    offered: &AtomicU64,
+    counted: &Counted,
     wanted: &mut tokio::sync::watch::Receiver<Wanted>,
 ) -> Result<(), Any> {
     let mut rng = fastrand::Rng::with_seed(args.seed);
     let begun = Instant::now();
     let mut tick = tokio::time::interval(TICK);
-    let mut sent = 0;
-    while sent < args.messages {
+    let sent = || counted.offered.load(Ordering::Relaxed);
+    while sent() < args.messages {
         tick.tick().await;
         // What a broker that stands still has left over is not made up for in one go.
         let most = if args.rate == 0 || wanted.borrow().hurry { 200 } else { (args.rate / 10).max(1) };
@@ -110,19 +113,19 @@ async fn offer(
             _ if wanted.borrow().hurry => u64::MAX,
             rate => (begun.elapsed().as_secs_f64() * rate as f64) as u64,
         };
-        let until = due.min(args.messages).min(sent + most);
+        let (until, mut tries) = (due.min(args.messages).min(sent() + most), most);
         match producer.ready(Duration::from_secs(1)).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Backpressure => continue,
             Err(error) => return Err(error.into()),
         }
-        while sent < until {
+        // A call to a session that stands still is no try of another: so only so many a tick.
+        while sent() < until && tries > 0 {
             let session = format!("session-{}", rng.u32(0..args.sessions));
             // Its outcome is told to the watch, and a failure shows in the halted sessions.
-            drop(producer.send(Message::new(session, format!("{} of process {}", sent + 1, args.process))?));
-            sent += 1;
+            drop(producer.send(Message::new(session, format!("{} of process {}", sent() + 1, args.process))?));
+            tries -= 1;
         }
-        offered.store(sent, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -154,17 +157,17 @@ async fn flushed(producer: &Producer) -> Result<(), Any> {
     }
 }
 
-async fn tell(offered: &AtomicU64, counted: &Counted, producer: &Producer) {
+async fn tell(counted: &Counted, producer: &Producer) {
     let mut tick = tokio::time::interval(TICK * 10);
     loop {
         tick.tick().await;
-        say(offered, counted, producer);
+        say(counted, producer);
     }
 }
 
-fn say(offered: &AtomicU64, counted: &Counted, producer: &Producer) {
+fn say(counted: &Counted, producer: &Producer) {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (ok, unknown, refused) = (of(&counted.ok), of(&counted.unknown), of(&counted.refused));
     let halted = producer.halted().len();
-    println!("offered={} ok={ok} unknown={unknown} refused={refused} halted={halted}", of(offered));
+    println!("offered={} ok={ok} unknown={unknown} refused={refused} halted={halted}", of(&counted.offered));
 }
