@@ -122,6 +122,8 @@ impl Measured {
         }
         let time = event.time.saturating_sub(self.begun);
         self.ended = self.ended.max(time);
+        // Seconds in which nothing happens are there as well.
+        self.second(time);
         self.lives.entry(event.process).or_insert((time, time)).1 = time;
         match event.what {
             What::SendReq { message, .. } => {

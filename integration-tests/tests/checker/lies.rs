@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use convoy_conformance::checker::{Fatal, Options};
-use convoy_conformance::history::{Answer, Cause, Ended, GrantId, Phase, Position, Reason, SettleKind, Side, What};
+use convoy_conformance::history::{
+    Answer, Cause, Ended, Fault, GrantId, Phase, Position, Reason, SettleKind, Side, What,
+};
 
 use crate::story::*;
 
