@@ -77,7 +77,10 @@ fn tiles(judged: &Judged) -> String {
         (m.sends_ok.to_string(), "sends confirmed"),
         (m.unknown.to_string(), "outcomes unknown, sent again"),
         (m.handled.to_string(), "runs that ended well"),
-        (judged.verdict.count(Reported::Duplicate).to_string(), "duplicates, all within the bound unless said below"),
+        (
+            format!("{} of {}", judged.verdict.count(Reported::Duplicate), judged.verdict.duplicates_bound()),
+            "duplicates, of as many as the ends of rights explain",
+        ),
         (judged.verdict.fatal_total().to_string(), "sessions with a broken guarantee"),
         (format!("{p50} / {p99} / {max} ms"), "takeover while the broker was well: half, 99 %, longest"),
     ];
