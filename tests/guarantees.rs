@@ -17,3 +17,14 @@ async fn the_readme_says_what_the_brokers_claim() {
     let readme = include_str!("../README.md");
     assert!(readme.contains(&table), "the table in README.md is to be:\n\n{table}");
 }
+
+#[cfg(feature = "rabbitmq")]
+#[test]
+fn the_readme_shows_what_rabbitmq_claims() {
+    let mut table = String::from("| guarantee | RabbitMQ |\n|---|---|\n");
+    for claim in convoy::rabbitmq::guarantees().iter() {
+        writeln!(table, "| `{}` | {}: {} |", claim.guarantee, claim.support, claim.why).expect("a line");
+    }
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&table), "the table in README.md is to be:\n\n{table}");
+}

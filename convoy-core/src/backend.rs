@@ -483,6 +483,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Place::Session(session.clone())
     }
 
+    /// Whether the right to this place is on its way here: who asks for a session of it by name waits then, and is not told that somebody else has it.
+    fn awaits(&self, place: &Place) -> bool {
+        let _ = place;
+        false
+    }
+
     /// Whether the source is connected and able to win a right, for readiness.
     fn is_ready(&self) -> bool {
         true

@@ -79,7 +79,7 @@ impl Backend for RabbitBroker {
     }
 
     fn guarantees(&self) -> Guarantees {
-        guarantees::all()
+        guarantees::guarantees()
     }
 
     async fn provision(&self, topology: &Topology) -> Result<()> {

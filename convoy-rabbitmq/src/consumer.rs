@@ -57,7 +57,8 @@ impl RabbitSource {
     pub(crate) fn start(options: &Options, names: Names, publishing: Arc<Publishing>, link: Arc<Link>) -> Self {
         let copies = Arc::new(Copies::new(Arc::clone(&publishing), names.dead(), options.answer_limit));
         let (events, last_epoch) = (Outbox::new(), AtomicU64::new(0));
-        let held = (0..names.lanes).map(|_| AtomicBool::new(false)).collect();
+        let each = |is| (0..names.lanes).map(|_| AtomicBool::new(is)).collect();
+        let (held, expected) = (each(false), each(true));
         let publishing_too = Arc::clone(&publishing);
         let shared = Arc::new(Shared {
             options: options.clone(),
@@ -67,6 +68,7 @@ impl RabbitSource {
             publishing: publishing_too,
             last_epoch,
             held,
+            expected,
         });
         let control = Arc::new(Control::default());
         let (stop, stopped) = watch::channel(Stop::default());
@@ -123,6 +125,12 @@ impl Source for RabbitSource {
 
     fn place(&self, session: &SessionId) -> Place {
         Place::Lane(names::lane(session, self.shared.names.lanes))
+    }
+
+    fn awaits(&self, place: &Place) -> bool {
+        let Place::Lane(lane) = place else { return false };
+        let is = |of: &[AtomicBool]| of.get(*lane as usize).is_some_and(|is| is.load(Ordering::Relaxed));
+        is(&self.shared.expected) && !is(&self.shared.held)
     }
 
     fn is_ready(&self) -> bool {
@@ -186,6 +194,7 @@ impl Run {
             self.control.lanes.lock().clear();
             self.control.subscribed.store(0, Ordering::Release);
             spread.forget();
+            self.shared.expected.iter().for_each(|expected| expected.store(true, Ordering::Relaxed));
             let until = self.stopped.borrow().0.unwrap_or_else(|| now() + self.shared.options.answer_limit);
             match over {
                 Over::Broken => on.bury().await,
@@ -246,6 +255,12 @@ impl Run {
             }
         };
         let members_of = exchange.clone();
+        let expects = Arc::clone(&self.shared);
+        let seen = move |spread: &Spread| {
+            for (lane, expected) in (0..).zip(&expects.expected) {
+                expected.store(spread.expects(lane), Ordering::Relaxed);
+            }
+        };
         let held = Arc::clone(&self.shared);
         let has = move |lane: u32| held.held.get(lane as usize).is_some_and(|held| held.load(Ordering::Relaxed));
         let membership = async {
@@ -255,7 +270,7 @@ impl Run {
                 sleep(Duration::from_millis(10)).await;
             }
             match Members::listen(me, link, members_of, publishing).await {
-                Ok(members) => members.run(spread, has, ask).await,
+                Ok(members) => members.run(spread, has, seen, ask).await,
                 Err(why) => tracing::warn!(error = ?why, "this consumer does not know of the others of its group"),
             }
             // Balance is lost, and nothing else.

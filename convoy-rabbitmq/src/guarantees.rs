@@ -2,7 +2,9 @@
 
 use convoy_core::{Guarantee as G, Guarantees, Support};
 
-pub(crate) fn all() -> Guarantees {
+/// What every broker of this backend claims; the same as [`Backend::guarantees`](convoy_core::backend::Backend::guarantees) of one that is connected.
+#[must_use]
+pub fn guarantees() -> Guarantees {
     use Support::{Emulated, Native, Unsupported};
     Guarantees::none()
         .claim(G::NoLoss, Native, "durable quorum queues, persistent messages, confirms, and acknowledgements only after handling")
@@ -36,7 +38,7 @@ pub(crate) fn all() -> Guarantees {
 mod tests {
     #[test]
     fn every_guarantee_has_a_word() {
-        for claim in super::all().iter() {
+        for claim in super::guarantees().iter() {
             assert_ne!(claim.why, "not claimed", "{}", claim.guarantee);
         }
     }

@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) last_epoch: AtomicU64,
     /// Which lanes are held, by their numbers.
     pub(crate) held: Vec<AtomicBool>,
+    /// Which lanes are this member's by now, or may become it, as it sees the others.
+    pub(crate) expected: Vec<AtomicBool>,
 }
 
 /// Why a lane's task ended.

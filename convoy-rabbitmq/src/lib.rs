@@ -96,3 +96,4 @@ mod topology;
 
 pub use backend::RabbitBroker;
 pub use config::Options;
+pub use guarantees::guarantees;

@@ -63,6 +63,7 @@ impl Members {
         mut self,
         spread: &mut Spread,
         has: impl Fn(u32) -> bool,
+        seen: impl Fn(&Spread),
         mut ask: impl FnMut(Vec<u32>, fn() -> Ask),
     ) {
         let mut hello = interval_at(Instant::now() + HELLO_EVERY, HELLO_EVERY);
@@ -92,6 +93,7 @@ impl Members {
                     let now = now();
                     ask(spread.tick(now, &has), || Ask::Move);
                     ask(spread.missing(now, &has), || Ask::Probe);
+                    seen(spread);
                 }
                 () = out.done() => {}
             }

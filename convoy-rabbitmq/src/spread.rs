@@ -80,6 +80,11 @@ impl Spread {
         (0..self.lanes).filter(|lane| settled && self.is_mine(*lane) && !has(*lane)).collect()
     }
 
+    /// Whether this lane is this member's by now, or may become it.
+    pub(crate) fn expects(&self, lane: u32) -> bool {
+        self.changed.is_some() || self.is_mine(lane)
+    }
+
     /// A new connection: whatever was known of the others is old.
     pub(crate) fn forget(&mut self) {
         *self = Self::new(self.me, self.lanes);
@@ -113,17 +118,21 @@ impl Spread {
     }
 }
 
-/// Who owns each lane: each lane goes to the member that its hash ranks highest and that has room; nobody has more than its share, rounded up. The same for everybody who sees
-/// the same members.
+/// Who owns each lane: each lane goes to the member that its hash ranks highest and that has room. Everybody has the same number, or one more. The same for all who see the same members.
 fn owners(members: &[Member], lanes: u32) -> Vec<Member> {
-    let most = (lanes as usize).div_ceil(members.len().max(1));
+    let (share, mut with_one_more) = (lanes as usize / members.len().max(1), lanes as usize % members.len().max(1));
     let mut load: BTreeMap<Member, usize> = BTreeMap::new();
     let mut owners = Vec::with_capacity(lanes as usize);
     for lane in 0..lanes {
+        let most = if with_one_more > 0 { share + 1 } else { share };
         let room = |member: &&Member| load.get(*member).copied().unwrap_or_default() < most;
         let best = members.iter().filter(room).max_by_key(|member| (rank(**member, lane), **member));
         let owner = best.copied().unwrap_or_default();
-        *load.entry(owner).or_default() += 1;
+        let has = load.entry(owner).or_default();
+        *has += 1;
+        if *has > share {
+            with_one_more -= 1;
+        }
         owners.push(owner);
     }
     owners
@@ -152,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_more_than_its_share() {
+    fn everybody_has_the_same_or_one_more() {
         let random = || fastrand::u128(..);
         assert_eq!(loads(&[random(), random(), random()], 24), [8, 8, 8]);
         for members in 1..20 {
@@ -160,7 +169,8 @@ mod tests {
             for lanes in [1, 7, 24, 64, 1_024] {
                 let loads = loads(&members, lanes);
                 assert_eq!(loads.iter().sum::<usize>(), lanes as usize);
-                assert!(*loads.iter().max().unwrap() <= (lanes as usize).div_ceil(members.len()));
+                let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
+                assert!(most - least <= 1, "{lanes} lanes: {loads:?}");
             }
         }
     }

@@ -36,6 +36,9 @@ pub struct Session {
     grant: Grant,
 }
 
+/// While a lane is on its way here, it is looked again so often whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 impl Consumer {
     pub(super) fn new(driver: Arc<Driver>) -> Self {
         Self { driver }
@@ -68,7 +71,7 @@ impl Consumer {
 
     /// Accepts a session by its id, with or without a message, within `limit`.
     ///
-    /// On a broker of lanes this works for sessions whose lane this process owns.
+    /// On a broker of lanes this works for sessions whose lane this process owns, or is about to own.
     ///
     /// # Errors
     /// [`ErrorKind::NotOwner`] when somebody else holds it until the limit, or its lane is not owned here; [`ErrorKind::LaneBlocked`] when its lane's buffer is
@@ -94,6 +97,12 @@ impl Consumer {
                         let command = Command::AcceptNamed { session: id.clone(), until };
                         self.driver.source.submit(&mut vec![command]);
                     }
+                }
+                Err(NotClaimed::NotHeld) if self.driver.source.awaits(&place) && now() < until => {
+                    // What is on its way may go elsewhere in the end, and nobody says so.
+                    let look = until.min(now() + LOOK_AGAIN);
+                    let _ = tokio::time::timeout_at(instant(look), changed).await;
+                    continue;
                 }
                 Err(NotClaimed::NotHeld) => return Err(accept_error(ErrorKind::NotOwner, &id)),
                 Err(NotClaimed::LaneBlocked) => return Err(accept_error(ErrorKind::LaneBlocked, &id)),

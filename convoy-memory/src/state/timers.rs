@@ -72,6 +72,10 @@ impl State {
             Timer::Revoked { slot, grant } => {
                 let Some(holding) = self.locks.live(slot, grant) else { return };
                 let group = holding.group;
+                // Who is cut off without knowing it was not told, and believes to have what was promised: until its lock runs out nobody else gets it.
+                if matches!(self.consumers[holding.consumer].link, ConsumerLink::Silent(_)) {
+                    return;
+                }
                 self.end(slot, Some(Loss::Revoked), true, now);
                 self.share_lanes(group, now);
             }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use convoy_core::ErrorKind;
 use convoy_core::backend::{Answer, Command, Event, Grant, Loss, Place};
 use convoy_core::runtime::now;
-use convoy_memory::MemoryBroker;
+use convoy_memory::{ConsumerId, MemoryBroker};
 
-use crate::support::{CHANNEL, Consumer, Producer, Won, broker, count, group, id, text};
+use crate::support::{CHANNEL, Consumer, GROUP, Producer, Won, broker, count, group, id, text};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -127,6 +127,18 @@ async fn joining_and_leaving_balances_the_lanes() {
     let mut places: BTreeSet<Place> = [given.place, taken.place].into();
     places.extend(all_lanes(&mut b, 2).await.into_iter().map(|won| won.place));
     assert_eq!(places.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_cannot_be_told_keeps_its_lanes_until_they_run_out() {
+    let broker = broker("lanes=4&handover=1s&lock=20s");
+    let mut a = Consumer::open(&broker).await;
+    let of_a = all_lanes(&mut a, 4).await;
+    assert!(broker.faults().group(CHANNEL, GROUP).unwrap().silence(ConsumerId(1)));
+    let mut b = Consumer::open(&broker).await;
+    assert!(b.is_quiet(19 * SECOND).await, "what was promised to the first holds");
+    assert!(of_a.iter().all(|won| !won.lease.is_ended()), "and it knows of nothing");
+    assert_eq!(all_lanes(&mut b, 4).await.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

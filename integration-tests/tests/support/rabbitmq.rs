@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use convoy_core::{Broker, ChannelSpec, Defect, Error, ErrorKind, Result, SessionId, Topology};
 use convoy_rabbitmq::{Options, RabbitBroker};
-use lapin::options::BasicPublishOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -132,38 +132,62 @@ impl RabbitFaults {
         format!("{CHANNEL}.{group}.g1.l{}.p500.lane.{lane}", self.lanes)
     }
 
-    /// Ends the right of whoever has the lane, seen by both sides. One consumer has all of them.
+    /// Ends the right of whoever has the lane: its connection is reset at both ends.
     fn end_right(&self, group: &str, session: &SessionId) -> Result<bool> {
-        match self.consumers()[..] {
-            [one] => Ok(self.proxy.connection(one).reset(Side::Both) > 0),
-            _ => self.close_holder(group, session),
-        }
+        let holder = self.holder(&self.queue(group, session))?;
+        Ok(holder.is_some_and(|connection| self.proxy.connection(connection).reset(Side::Both) > 0))
     }
 
-    /// The broker closes the connection of whoever has the lane: an operator's act, which both sides see. The HTTP API knows of a consumer a little later than the broker.
-    fn close_holder(&self, group: &str, session: &SessionId) -> Result<bool> {
-        let queue = self.queue(group, session);
-        let holds = |consumer: &&Value| {
-            consumer.pointer("/queue/name").and_then(Value::as_str) == Some(&queue)
-                && consumer.get("activity_status").and_then(Value::as_str) == Some("single_active")
+    /// The connection of whoever has the lane. One consumer has all of them; of several it is the one that gets what is put into the lane: something large
+    /// that means nothing.
+    fn holder(&self, queue: &str) -> Result<Option<u64>> {
+        const LARGE: usize = 200_000;
+        let consumers = self.consumers();
+        if let [one] = consumers[..] {
+            return Ok(Some(one));
+        }
+        let got = |connection: u64| {
+            let living = self.proxy.connections();
+            living.iter().find(|living| living.number == connection).map_or(0, |living| living.to_client)
         };
+        let before: Vec<(u64, u64)> = consumers.iter().map(|connection| (*connection, got(*connection))).collect();
+        let mut headers = FieldTable::default();
+        headers.insert("convoy-probe".into(), AMQPValue::Boolean(true));
+        self.publish("", queue.to_owned(), headers, vec![0; LARGE])?;
         let give_up = Instant::now() + PATIENCE;
         while Instant::now() < give_up {
-            let consumers = self.http.get(&format!("consumers/{}", self.vhost))?;
-            let holder = consumers.as_array().and_then(|all| all.iter().find(holds));
-            let name = holder.and_then(|holder| holder.pointer("/channel_details/connection_name"));
-            if let Some(name) = name.and_then(Value::as_str) {
-                let name: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
-                return self.http.ask("DELETE", &format!("connections/{name}")).map(|_| true);
+            let holder = before.iter().find(|(connection, before)| got(*connection) >= before + LARGE as u64);
+            if let Some((connection, _)) = holder {
+                return Ok(Some(*connection));
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(false)
+        Ok(None)
+    }
+
+    /// A raw client sends a message. Faults are injected from code that does not wait, so it has a thread of its own.
+    fn publish(&self, exchange: &'static str, key: String, headers: FieldTable, body: Vec<u8>) -> Result<bool> {
+        let uri = format!("amqp://guest:guest@127.0.0.1:{}/{}", self.amqp, self.vhost);
+        let send = async move {
+            let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let confirm = channel.basic_publish(exchange.into(), key.as_str().into(), options, &body, properties);
+            let taken = matches!(confirm.await?.await?, Confirmation::Ack(None));
+            connection.close(200, "sent".into()).await?;
+            lapin::Result::Ok(taken)
+        };
+        let sent = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, send).await }).ok()?.ok()
+        });
+        Ok(sent.join().ok().flatten().unwrap_or(false))
     }
 
     /// A raw client sends what no convoy producer would.
     fn foreign(&self, defect: Defect, session: &SessionId, body: &str) -> Result<bool> {
-        let (vhost, amqp, body) = (self.vhost.clone(), self.amqp, body.to_owned());
         let slot = session.lane_hash() % 1_024;
         let mut headers = FieldTable::default();
         let text = |bytes: &[u8]| AMQPValue::LongString(LongString::from(bytes.to_vec()));
@@ -181,26 +205,7 @@ impl RabbitFaults {
             }
             _ => return Ok(false),
         }
-        let send = async move {
-            let uri = format!("amqp://guest:guest@127.0.0.1:{amqp}/{vhost}");
-            let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await?;
-            let properties = BasicProperties::default().with_headers(headers).with_delivery_mode(2);
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let key = key.to_string();
-            let confirm =
-                channel.basic_publish(CHANNEL.into(), key.as_str().into(), options, body.as_bytes(), properties);
-            let taken = confirm.await?.await?.is_ack();
-            connection.close(200, "sent".into()).await?;
-            lapin::Result::Ok(taken)
-        };
-        // Faults are injected from code that does not wait.
-        let sent = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-            runtime.block_on(async { tokio::time::timeout(PATIENCE, send).await }).ok()?.ok()
-        });
-        Ok(sent.join().ok().flatten().unwrap_or(false))
+        self.publish(CHANNEL, key.to_string(), headers, body.as_bytes().to_vec())
     }
 
     fn try_inject(&self, group: &str, fault: Fault) -> Result<bool> {
