@@ -13,7 +13,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Channel, Connection, ConnectionProperties, Event};
+use lapin::{Channel, Connection, ConnectionProperties, Consumer, Event};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{timeout, timeout_at};
@@ -30,7 +30,12 @@ pub(crate) struct Link {
     limit: Duration,
     /// The name of a queue that only this connection has: once it is gone, nothing of this connection can land any more.
     mark: Option<String>,
+    /// Registrations that outlived the link, see [`keep`](Self::keep).
+    kept: Mutex<Vec<(Channel, Consumer)>>,
 }
+
+/// So long a connection that is given up may take to close. It need not be answered: it is enough that nothing is said to the broker before.
+const GIVEN_UP: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 struct Shared {
@@ -84,7 +89,7 @@ impl Link {
             }
             told.send_replace(true);
         });
-        Ok(Arc::new(Self { connection, tell, shared, limit: options.answer_limit, mark: None }))
+        Ok(Arc::new(Self { connection, tell, shared, limit: options.answer_limit, mark: None, kept: Mutex::default() }))
     }
 
     /// As [`open`](Self::open), with a [`mark`](Self::mark) of its own.
@@ -131,6 +136,20 @@ impl Link {
     pub(crate) fn give_up(&self) {
         self.shared.end_all();
         self.tell.send_replace(true);
+    }
+
+    /// Keeps a registration until the connection is closed. When a consumer is dropped, the client library cancels it, and the broker then gives its lane to the next one
+    /// *before* it takes back what is not acknowledged: that comes late, behind newer messages. A link that is given up may well carry that cancel still: it may be
+    /// deaf on our side alone.
+    pub(crate) fn keep(&self, channel: Channel, consumer: Consumer) {
+        self.kept.lock().push((channel, consumer));
+    }
+
+    /// Closes a connection that is of no use any more; what hangs on it goes back to the broker as a whole, in order. Only then what was kept is let go.
+    pub(crate) async fn bury(&self) {
+        self.give_up();
+        timeout(GIVEN_UP, self.connection.close(200, "given up".into())).await.ok();
+        self.kept.lock().clear();
     }
 
     /// From now on this right ends when the connection does.

@@ -197,13 +197,15 @@ impl Run {
             self.shared.expected.iter().for_each(|expected| expected.store(true, Ordering::Relaxed));
             let until = self.stopped.borrow().0.unwrap_or_else(|| now() + self.shared.options.answer_limit);
             match over {
-                Over::Broken => {}
+                Over::Broken => on.bury().await,
                 Over::Stopped => {
                     on.close(until).await.ok();
+                    on.bury().await;
                     break;
                 }
                 Over::Failed(why) => {
                     on.close(until).await.ok();
+                    on.bury().await;
                     self.shared.events.fail(why);
                     break;
                 }

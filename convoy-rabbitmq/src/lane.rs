@@ -158,7 +158,10 @@ impl Lane {
                     let over = self.serve(&mut subscription).await;
                     self.lose(&mut subscription, loss_of(&over));
                     match over {
-                        Over::Broken => over,
+                        Over::Broken => {
+                            self.link.keep(subscription.channel, subscription.consumer);
+                            over
+                        }
                         over => {
                             if self.unsubscribe(subscription).await {
                                 over
@@ -241,13 +244,18 @@ impl Lane {
         let Subscription { channel, consumer, asking, .. } = subscription;
         let closed = tokio::select! {
             biased;
-            closed = timeout(CLOSE_LIMIT, channel.close(200, "given back".into())) => closed,
-            () = self.link.broken() => return false,
+            closed = timeout(CLOSE_LIMIT, channel.close(200, "given back".into())) => closed.is_ok(),
+            () = self.link.broken() => false,
         };
         drop(asking);
-        drop(consumer);
         // A channel that the broker closed itself has nothing to close.
-        closed.is_ok() && !self.link.is_broken()
+        let of_use = closed && !self.link.is_broken();
+        if of_use {
+            drop(consumer);
+        } else {
+            self.link.keep(channel, consumer);
+        }
+        of_use
     }
 
     async fn serve(&mut self, on: &mut Subscription) -> Over {

@@ -1,7 +1,7 @@
 //! From the public seams to the history: what a producer's [`Watch`] and a consumer's [`Observer`] see, written down as events.
 //!
-//! Times are the process's own [moments](convoy_core::Moment), so that they compare with the deadlines that the same notes carry: for histories of
-//! one process.
+//! What the seams tell are the process's own [moments](convoy_core::Moment). A history of one process may keep them; where several are merged, each
+//! maps its own to the machine's clock by [`Clock::shared`]. All times of an event are mapped alike, so that they compare with its deadline.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +9,61 @@ use std::sync::{Arc, Mutex, PoisonError};
 use convoy_core::backend::{self, Loss};
 use convoy_core::engine::{EndKind, How, Note};
 use convoy_core::producer::{SendEvent, Watch};
-use convoy_core::{Content, Observed, Observer, Outcome, ProducerId, SessionId};
+use convoy_core::{Content, Moment, Observed, Observer, Outcome, ProducerId, SessionId, runtime};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::history::{
-    Answer, Cause, Ended, GrantId, Message, Place, Position, Reason, Recorder, SettleKind, Store, What, body_hash,
-    session_hash,
+    self, Answer, Cause, Ended, GrantId, Message, Place, Position, Reason, Recorder, SettleKind, Store, What,
+    body_hash, session_hash,
 };
+
+/// How a process's moments become the times of its history.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// What is added to a moment.
+    ahead: u64,
+    /// What is taken off.
+    behind: u64,
+}
+
+impl Clock {
+    /// Moments as they are, for a history of one process; also under a paused clock.
+    pub const fn own() -> Self {
+        Self { ahead: 0, behind: 0 }
+    }
+
+    /// `CLOCK_MONOTONIC`, which all processes of a machine share. Moments count on the same clock from an origin of the process's own, so the two differ by a constant,
+    /// which is read here: of several readings the one between which the least time passed. A freeze cannot get into it unnoticed, for then the two
+    /// readings around it lie apart.
+    pub fn shared() -> Self {
+        let read = || {
+            let before = history::now();
+            let moment = runtime::now().as_nanos();
+            (history::now().saturating_sub(before), before, moment)
+        };
+        let (_, machine, own) = (0..64).map(|_| read()).min().unwrap_or_default();
+        Self { ahead: machine.saturating_sub(own), behind: own.saturating_sub(machine) }
+    }
+
+    /// The time of a moment; never stays never.
+    pub fn time(self, moment: Moment) -> u64 {
+        match moment {
+            Moment::NEVER => u64::MAX,
+            moment => moment.as_nanos().saturating_add(self.ahead).saturating_sub(self.behind),
+        }
+    }
+
+    fn now(self) -> u64 {
+        self.time(runtime::now())
+    }
+}
 
 /// Writes down what one producer does.
 #[derive(Debug)]
 pub struct WatchedProducer<R> {
     recorder: Arc<R>,
+    clock: Clock,
     /// Its number, once it has sent something.
     producer: AtomicU32,
 }
@@ -30,6 +72,7 @@ pub struct WatchedProducer<R> {
 #[derive(Debug)]
 pub struct WatchedConsumer<R> {
     recorder: Arc<R>,
+    clock: Clock,
     group: u32,
     consumer: u32,
     seen: Mutex<Seen>,
@@ -47,7 +90,12 @@ struct Seen {
 impl<R: Recorder> WatchedProducer<R> {
     /// For [`ProducerOptions::watch`](convoy_core::ProducerOptions::watch) of one producer.
     pub fn new(recorder: Arc<R>) -> Self {
-        Self { recorder, producer: AtomicU32::new(0) }
+        Self::on(Clock::own(), recorder)
+    }
+
+    /// The same, in times of this clock.
+    pub fn on(clock: Clock, recorder: Arc<R>) -> Self {
+        Self { recorder, clock, producer: AtomicU32::new(0) }
     }
 
     fn message(&self, content: &Content) -> Message {
@@ -59,7 +107,7 @@ impl<R: Recorder> WatchedProducer<R> {
 
 impl<R: Recorder + 'static> Watch for WatchedProducer<R> {
     fn on(&self, event: &SendEvent<'_>) {
-        let time = convoy_core::runtime::now().as_nanos();
+        let time = self.clock.now();
         let what = match event {
             SendEvent::Queued { session, content, .. } => What::SendReq {
                 session: key(session),
@@ -93,8 +141,13 @@ impl<R: Recorder + 'static> Watch for WatchedProducer<R> {
 impl<R: Recorder> WatchedConsumer<R> {
     /// Watches the consumer that the history calls `consumer`, in the group that it calls `group`, and says that the group is there.
     pub fn new(recorder: Arc<R>, group: u32, consumer: u32) -> Self {
-        recorder.record(convoy_core::runtime::now().as_nanos(), group, What::GroupStart);
-        Self { recorder, group, consumer, seen: Mutex::default() }
+        Self::on(Clock::own(), recorder, group, consumer)
+    }
+
+    /// The same, in times of this clock.
+    pub fn on(clock: Clock, recorder: Arc<R>, group: u32, consumer: u32) -> Self {
+        recorder.record(clock.now(), group, What::GroupStart);
+        Self { recorder, clock, group, consumer, seen: Mutex::default() }
     }
 
     fn grant(&self, grant: &backend::Grant) -> GrantId {
@@ -104,7 +157,8 @@ impl<R: Recorder> WatchedConsumer<R> {
 
 impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
     fn on(&self, event: &Observed<'_>) {
-        let time = event.at.as_nanos();
+        let clock = self.clock;
+        let time = clock.time(event.at);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = &mut *seen;
         let record = |what| self.recorder.record(time, self.group, what);
@@ -124,8 +178,8 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
             }
             Note::Proved { grant, asked_at, deadline } => {
                 let lock = deadline.as_nanos() - asked_at.as_nanos().min(deadline.as_nanos());
-                told(seen, grant, asked_at.as_nanos(), lock);
-                record(What::Renewed { grant: self.grant(grant), sent_at: asked_at.as_nanos() });
+                told(seen, grant, clock.time(*asked_at), lock);
+                record(What::Renewed { grant: self.grant(grant), sent_at: clock.time(*asked_at) });
             }
             Note::Lost { grant, why, .. } => {
                 told(seen, grant, time, 0);
@@ -148,8 +202,8 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                     message: stamped(content),
                     grant: self.grant(grant),
                     attempt: *attempt,
-                    checked_at: checked_at.as_nanos(),
-                    deadline: deadline.as_nanos(),
+                    checked_at: clock.time(*checked_at),
+                    deadline: clock.time(*deadline),
                     position: Some(position(*at)),
                     blocking: false,
                 });
@@ -249,5 +303,23 @@ fn why(code: &str) -> Reason {
         "attempts-exhausted" | "time-exhausted" => Reason::Exhausted,
         "handler" => Reason::Explicit,
         _ => Reason::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_map_to_the_clock_that_all_processes_share() {
+        let clock = Clock::shared();
+        for _ in 0..100 {
+            let (before, time, after) = (history::now(), clock.now(), history::now());
+            let slack = 1_000_000;
+            assert!(before <= time + slack && time <= after + slack, "{before} {time} {after}");
+        }
+        assert_eq!(clock.time(Moment::NEVER), u64::MAX);
+        let at = runtime::now();
+        assert_eq!(Clock::own().time(at), at.as_nanos());
     }
 }

@@ -5,6 +5,8 @@
 mod bench;
 #[cfg(unix)]
 mod brokers;
+#[cfg(unix)]
+mod chaos;
 mod check;
 mod command;
 mod conformance;
@@ -21,6 +23,8 @@ cargo xtask conformance memory|rabbitmq [--release R | --all] [...]
                                         the scenarios on one backend, its broker started where it needs one
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
+cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
+                                        --messages N, --sessions N, --faults N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
 cargo xtask brokers up rabbitmq         a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively:
                                         from Debian's packages, as root, in a folder below target/, on 127.0.0.1 only
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         "check" => check::run(rest),
         #[cfg(unix)]
         "brokers" => brokers::run(rest),
+        #[cfg(unix)]
+        "chaos" => chaos::run(rest),
         #[cfg(not(unix))]
         "brokers" => {
             Err("brokers are started from here on Unix only: `docker compose up` gives the same one".to_owned())

@@ -123,6 +123,7 @@ impl Checker {
             events: self.events,
             messages: self.sends.messages,
             sessions: self.convoys.all.len() as u64,
+            bound: self.convoys.all.iter().map(|convoy| u64::from(convoy.allowed)).sum(),
             findings: first,
             fatal,
             all: report.all,

@@ -241,7 +241,12 @@ impl Checker {
                 process.resumed_at = event.time;
             }
         }
-        self.node_lost |= fault == Fault::NodeLoss;
+        if fault == Fault::NodeLoss {
+            self.returns_until = match phase {
+                Phase::Begin => u64::MAX,
+                Phase::End => event.time.saturating_add(self.options.returns_within),
+            };
+        }
         if phase == Phase::Begin && side != Side::Client && fault.ends_right() {
             for grant in self.grants.iter_mut().filter(|grant| target == 0 || grant.process == target) {
                 grant.ended_at = grant.ended_at.min(event.time);

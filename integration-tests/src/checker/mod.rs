@@ -50,7 +50,8 @@ pub struct Checker {
     options: Options,
     events: u64,
     now: u64,
-    node_lost: bool,
+    /// Until then what was acknowledged may come back: a broker node was lost.
+    returns_until: u64,
     groups: Vec<u32>,
     processes: HashMap<u32, grants::Process, RandomState>,
     convoys: convoy::Convoys,
@@ -71,7 +72,7 @@ impl Checker {
             options,
             events: 0,
             now: 0,
-            node_lost: false,
+            returns_until: 0,
             groups: Vec::new(),
             processes: HashMap::default(),
             convoys: convoy::Convoys::default(),
@@ -93,7 +94,7 @@ impl Checker {
 
     /// Forgets the history and keeps the memory.
     pub fn reset(&mut self) {
-        (self.events, self.now, self.node_lost) = (0, 0, false);
+        (self.events, self.now, self.returns_until) = (0, 0, 0);
         self.groups.clear();
         self.processes.clear();
         self.convoys.clear();

@@ -28,6 +28,8 @@ pub struct Options {
     pub max_attempts: u32,
     /// Acked messages may come back after the loss of a broker node.
     pub acks_may_return: bool,
+    /// How long after such a loss is over: they stand at the head of their queues, so whoever reads these again meets them first.
+    pub returns_within: u64,
     /// A healthy consumer ran to the end of the history: what is not settled is lost.
     pub settled_by_end: bool,
     /// The dead letters were read to their end: what is not there is lost.
@@ -49,6 +51,7 @@ impl Options {
             settle_slack: 250_000_000,
             max_attempts: 0,
             acks_may_return: false,
+            returns_within: 15_000_000_000,
             settled_by_end: true,
             dead_read: false,
             stuck_after: 10_000_000_000,

@@ -91,7 +91,9 @@ impl Checker {
         let flags = match (first == NIL && !settled, resent) {
             (true, _) => 0,
             (_, true) => flag::EXTRA,
-            _ if settled && self.options.acks_may_return && self.node_lost => flag::EXTRA | flag::RETURNED,
+            _ if settled && self.options.acks_may_return && self.now < self.returns_until => {
+                flag::EXTRA | flag::RETURNED
+            }
             _ => return first,
         };
         if flags & flag::RETURNED != 0 {

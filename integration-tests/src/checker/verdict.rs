@@ -62,6 +62,7 @@ pub struct Verdict {
     pub(super) events: u64,
     pub(super) messages: u64,
     pub(super) sessions: u64,
+    pub(super) bound: u64,
     pub(super) findings: Vec<Finding>,
     pub(super) fatal: [u64; FATALS],
     pub(super) all: [u64; FATALS],
@@ -126,6 +127,11 @@ impl Verdict {
         self.messages
     }
 
+    /// How many duplicates the ends of grants explain, all sessions together. Each session is judged by its own share of it.
+    pub fn duplicates_bound(&self) -> u64 {
+        self.bound
+    }
+
     /// Pairs for a `RESULT` line: each fatal name that occurs, the counts always.
     pub fn pairs(&self) -> Vec<(String, String)> {
         let key = |name: &str| name.replace('-', "_");
@@ -141,6 +147,9 @@ impl Verdict {
         for name in Reported::ALL {
             let plural = if *name == Reported::Duplicate { "duplicates".to_owned() } else { key(name.name()) };
             pairs.push((plural, self.count(*name).to_string()));
+            if *name == Reported::Duplicate {
+                pairs.push(("duplicates_bound".to_owned(), self.bound.to_string()));
+            }
             if let Some(spread) = self.spread(*name) {
                 pairs.push((format!("{}_p50_us", key(name.name())), (spread.p50 / 1000).to_string()));
                 pairs.push((format!("{}_p99_us", key(name.name())), (spread.p99 / 1000).to_string()));

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use convoy_conformance::checker::{Fatal, Options};
-use convoy_conformance::history::{Answer, Cause, Ended, GrantId, Phase, Position, Reason, SettleKind, Side, What};
+use convoy_conformance::history::{
+    Answer, Cause, Ended, Fault, GrantId, Phase, Position, Reason, SettleKind, Side, What,
+};
 
 use crate::story::*;
 
@@ -316,6 +318,19 @@ lies! {
         h.handle(A, [m(1)]);
         h.deliver(A, [m(1)]);
         h.run(A, m(1));
+    }
+
+    an_ack_forgotten_long_after_the_loss_of_a_node, partial, DuplicateAfterSettle: |h| {
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 1);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::End, 1);
+        h.send([m(1)]);
+        h.grant(A);
+        h.handle(A, [m(1)]);
+        h.lose(A, Cause::Connection);
+        h.wait(20 * SECOND);
+        h.grant(B);
+        h.deliver(B, [m(1)]);
+        h.run(B, m(1));
     }
 
     dead_with_attempts_left, total, DeadEarly: |h| {

@@ -11,6 +11,8 @@ pub(super) struct Asked {
     pub(super) ports: Option<Ports>,
     /// `down` removes what the broker stored, too.
     pub(super) wipe: bool,
+    /// A broker beside the one that everybody uses, with data of its own.
+    pub(super) named: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl Asked {
             Some(other) => return Err(format!("`brokers` does not know `{other}`: say `up`, `down` or `status`")),
             None => return Err("say what: `brokers up`, `brokers down` or `brokers status`".to_owned()),
         };
-        let mut asked = Self { verb, release: None, way: Way::Either, ports: None, wipe: false };
+        let mut asked = Self { verb, release: None, way: Way::Either, ports: None, wipe: false, named: None };
         let mut named = false;
         while let Some(arg) = args.next() {
             let (option, joined) = arg.split_once('=').map_or((arg, None), |(option, value)| (option, Some(value)));
@@ -47,6 +49,7 @@ impl Asked {
             match (option, verb) {
                 ("rabbitmq", _) if joined.is_none() => named = true,
                 ("--release", _) => asked.release = Some(Release::named(value()?)?),
+                ("--named", _) => asked.named = Some(plain(value()?)?),
                 ("--port", Verb::Up) => {
                     let port = value()?;
                     asked.ports = Some(Ports::from(port.parse().map_err(|_| format!("`{port}` is no port"))?)?);
@@ -74,6 +77,12 @@ impl Asked {
     }
 }
 
+/// A name that may stand in the name of a folder.
+fn plain(name: &str) -> Result<String, String> {
+    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if fits { Ok(name.to_owned()) } else { Err(format!("`{name}` is no name: take small letters and digits")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +100,7 @@ mod tests {
         assert_eq!(full.ports.map(|p| p.http), Some(16_000));
         assert_eq!(read("up --docker rabbitmq --release=3.10")?.way, Way::Docker);
         assert!(read("down --wipe")?.wipe);
+        assert_eq!(read("up rabbitmq --named chaos")?.named.as_deref(), Some("chaos"));
         assert_eq!(read("status")?.releases().count(), ALL.len());
         assert_eq!(read("down rabbitmq --release 4.3")?.releases().map(|r| r.name).collect::<Vec<_>>(), ["4.3"]);
         Ok(())
@@ -111,6 +121,7 @@ mod tests {
             "up rabbitmq --native=yes",
             "up rabbitmq --wipe",
             "down --native",
+            "down --named ../x",
             "status --port 5672",
         ] {
             assert!(read(line).is_err(), "{line}");

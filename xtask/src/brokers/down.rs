@@ -11,7 +11,7 @@ pub(super) fn down(asked: &Asked) -> bool {
     let begun = Instant::now();
     let (mut stopped, mut failed) = (0, 0);
     for release in asked.releases() {
-        match take_down(release, asked.wipe) {
+        match take_down(release, asked) {
             Ok(true) => {
                 println!("RabbitMQ {}: stopped", release.name);
                 stopped += 1;
@@ -28,8 +28,8 @@ pub(super) fn down(asked: &Asked) -> bool {
     failed == 0
 }
 
-fn take_down(release: &'static Release, wipe: bool) -> Result<bool, String> {
-    let place = Place::of(release)?;
+fn take_down(release: &'static Release, asked: &Asked) -> Result<bool, String> {
+    let place = Place::of(release, asked.named.as_deref())?;
     if !place.folder.exists() {
         return Ok(false);
     }
@@ -39,7 +39,7 @@ fn take_down(release: &'static Release, wipe: bool) -> Result<bool, String> {
     let docker = place.docker.stop(ports)?;
     place.forget();
     let node = place.folder.join("node");
-    if wipe && node.exists() {
+    if asked.wipe && node.exists() {
         fs::remove_dir_all(&node).map_err(|e| format!("{}: {e}", node.display()))?;
         println!("RabbitMQ {}: what it stored is removed", release.name);
     }

@@ -32,15 +32,22 @@ exec chroot --userspec=rabbitmq:rabbitmq "$tree" "$@"
 /// The native broker of a folder, whether it runs or not.
 pub(super) struct Native {
     folder: PathBuf,
+    /// The folder that has the programs in it: several nodes may share them, since each has its own data, and its own view of the file system.
+    programs: PathBuf,
     broker: PidFile,
     epmd: PidFile,
 }
 
 impl Native {
-    pub(super) fn of(folder: &Path) -> Self {
-        let tree = debian::at(folder);
+    pub(super) fn of(folder: &Path, programs: &Path) -> Self {
+        let tree = debian::at(programs);
         let file = |name, program| PidFile { path: folder.join(name), program, tree: tree.clone() };
-        Self { broker: file("broker.pid", "beam.smp"), epmd: file("epmd.pid", "epmd"), folder: folder.to_owned() }
+        Self {
+            broker: file("broker.pid", "beam.smp"),
+            epmd: file("epmd.pid", "epmd"),
+            folder: folder.to_owned(),
+            programs: programs.to_owned(),
+        }
     }
 
     /// The broker's process, when it runs.
@@ -57,7 +64,8 @@ impl Native {
                 format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
             })?;
         }
-        let tree = debian::tree(&self.folder, release)?;
+        fs::create_dir_all(&self.programs).map_err(|e| format!("{}: {e}", self.programs.display()))?;
+        let tree = debian::tree(&self.programs, release)?;
         let node = self.folder.join("node");
         prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
         // First, and by us: a node that finds none starts one itself, which then stays for ever.

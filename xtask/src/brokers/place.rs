@@ -37,11 +37,17 @@ impl How {
 }
 
 impl Place {
-    pub(super) fn of(release: &'static Release) -> Result<Self, String> {
+    /// Where a release lives; one with a name of its own has data of its own and shares the programs.
+    pub(super) fn of(release: &'static Release, named: Option<&str>) -> Result<Self, String> {
         let built = built()?;
         let target = built.parent().ok_or("the build has no folder around it")?;
-        let folder = target.join("brokers").join(format!("rabbitmq-{}", release.name));
-        Ok(Self { native: Native::of(&folder), docker: Docker::of(&folder, release), folder, release })
+        let programs = target.join("brokers").join(format!("rabbitmq-{}", release.name));
+        let folder = match named {
+            Some(name) => target.join("brokers").join(format!("rabbitmq-{}-{name}", release.name)),
+            None => programs.clone(),
+        };
+        let native = Native::of(&folder, &programs);
+        Ok(Self { native, docker: Docker::of(&folder, release), folder, release })
     }
 
     /// Two commands at once on one release would tread on each other. The lock ends with what is returned, or with this process.

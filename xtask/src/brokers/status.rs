@@ -8,7 +8,7 @@ use super::release::Release;
 pub(super) fn status(asked: &Asked) -> bool {
     let (mut up, mut silent) = (0, 0);
     for release in asked.releases() {
-        match look(release) {
+        match look(release, asked.named.as_deref()) {
             Ok((line, is_up)) => {
                 println!("RabbitMQ {:<5} {line}", release.name);
                 up += u32::from(is_up);
@@ -25,8 +25,8 @@ pub(super) fn status(asked: &Asked) -> bool {
 }
 
 /// A line about it, and whether it was started here and answers.
-fn look(release: &'static Release) -> Result<(String, bool), String> {
-    let place = Place::of(release)?;
+fn look(release: &'static Release, named: Option<&str>) -> Result<(String, bool), String> {
+    let place = Place::of(release, named)?;
     let ports = place.ports().map_or_else(|| place.usual_ports(), Ok)?;
     let Some(how) = place.how() else {
         return Ok(match amqp::hello(ports.amqp) {

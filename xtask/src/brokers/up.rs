@@ -19,23 +19,25 @@ struct Up {
     how: How,
     /// Whether this command started it: whoever asked for it then ends it, too.
     fresh: bool,
+    /// The process of a native one that was started from here: who breaks it on purpose needs that.
+    pid: Option<u32>,
 }
 
 pub(super) fn up(asked: &Asked) -> bool {
     let begun = Instant::now();
     let release = asked.release.unwrap_or(&ALL[0]);
-    let outcome = Place::of(release).and_then(|place| bring_up(&place, asked));
+    let outcome = Place::of(release, asked.named.as_deref()).and_then(|place| bring_up(&place, asked));
     let seconds = begun.elapsed().as_secs_f64();
     match outcome {
-        Ok(Up { server: Server { product, version }, ports, how, fresh }) => {
+        Ok(Up { server: Server { product, version }, ports, how, fresh, pid }) => {
             let endpoint = ports.endpoint();
             println!("{product} {version} answers at {endpoint}, its HTTP API at http://127.0.0.1:{}", ports.http);
             if !release.has(&version) {
                 println!("note: that is what Debian {} has today, and no {}", release.suite, release.name);
             }
-            let how = how.name();
+            let (how, pid) = (how.name(), pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string()));
             println!(
-                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} fresh={fresh} seconds={seconds:.1}"
+                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} fresh={fresh} pid={pid} seconds={seconds:.1}"
             );
             true
         }
@@ -89,7 +91,7 @@ fn running(place: &Place, asked: &Asked, how: How) -> Result<Option<Up>, String>
     match wait(ports, limit, || None) {
         Ok(server) => {
             println!("it is up already");
-            Ok(Some(Up { server, ports, how, fresh: false }))
+            Ok(Some(Up { server, ports, how, fresh: false, pid: place.native.pid() }))
         }
         Err(_) if how == How::Docker => Ok(None),
         Err(why) => {
@@ -112,7 +114,7 @@ fn found(place: &Place, ports: Ports, server: Server) -> Result<Up, String> {
     if let Err(why) = ready(ports) {
         println!("note: tests that need its HTTP API fail ({why})");
     }
-    Ok(Up { server, ports, how: How::Found, fresh: false })
+    Ok(Up { server, ports, how: How::Found, fresh: false, pid: None })
 }
 
 fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
@@ -128,7 +130,7 @@ fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
 fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
     place.docker.start(ports)?;
     match wait(ports, READY, || None) {
-        Ok(server) => Ok(Up { server, ports, how: How::Docker, fresh: true }),
+        Ok(server) => Ok(Up { server, ports, how: How::Docker, fresh: true, pid: None }),
         Err(why) => {
             place.docker.stop(ports)?;
             Err(why)
@@ -145,7 +147,7 @@ fn natively(place: &Place, ports: Ports) -> Result<Up, String> {
         Ok(server) => {
             let seconds = (begun.elapsed() - made).as_secs_f64();
             println!("started as process {}, ready after {seconds:.1} s", child.id());
-            Ok(Up { server, ports, how, fresh: true })
+            Ok(Up { server, ports, how, fresh: true, pid: Some(child.id()) })
         }
         Err(why) => Err(why + &stopped(place) + &place.native.last_words()),
     }

@@ -1,0 +1,215 @@
+//! What is to go wrong, and when: all of it follows from the seed.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Consumers, and producers behind them, by number.
+pub(crate) const CONSUMERS: usize = 4;
+pub(crate) const PRODUCERS: usize = 2;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `SIGKILL`, and started again after a while.
+    Kill(usize),
+    /// `SIGSTOP`, and `SIGCONT` after a while: beyond the lease.
+    Freeze(usize),
+    /// Told to drain, and started again at once.
+    Restart(usize),
+    /// All consumers but one are drained, and started again after a while.
+    Scale(usize),
+    BrokerStop,
+    BrokerKill,
+    /// Below every timeout, or above.
+    BrokerFreeze,
+    /// The broker is short of memory.
+    Alarm,
+    /// The links of a process are reset, at both ends.
+    Reset(usize),
+    /// They swallow what goes to the broker, to the client, or both.
+    Blackhole(usize, Deaf, Bytes),
+    Slow(usize),
+    /// Cut in the middle of a frame.
+    Cut(usize, Deaf),
+    /// Bytes come in small pieces.
+    Slice(usize),
+}
+
+/// Who hears nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deaf {
+    Broker,
+    Client,
+    Both,
+}
+
+/// What becomes of the bytes in a black hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    Lost,
+    Held,
+}
+
+/// One fault of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: Kind,
+    /// So long after the one before has begun (if that goes on beside it) or ended.
+    pub(crate) pause: Duration,
+    /// How long it lasts; a broker that is started again takes longer.
+    pub(crate) lasts: Duration,
+    /// The next one does not wait for its end.
+    pub(crate) beside: bool,
+}
+
+/// The cards from which faults are dealt: each kind comes before any comes again as often as it is here.
+fn deck(rng: &mut fastrand::Rng, heartbeat: Duration) -> Vec<(Kind, Duration)> {
+    let any = CONSUMERS + PRODUCERS;
+    let mut deck = Vec::new();
+    let mut card =
+        |rng: &mut fastrand::Rng, count: u32, low: f64, high: f64, kind: &dyn Fn(&mut fastrand::Rng) -> Kind| {
+            for _ in 0..count {
+                let lasts = heartbeat.mul_f64(low + (high - low) * rng.f64());
+                deck.push((kind(rng), Duration::from_millis(u64::try_from(lasts.as_millis()).unwrap_or(0))));
+            }
+        };
+    let consumer = |rng: &mut fastrand::Rng| rng.usize(..CONSUMERS);
+    let producer = |rng: &mut fastrand::Rng| CONSUMERS + rng.usize(..PRODUCERS);
+    let deaf = |rng: &mut fastrand::Rng| [Deaf::Broker, Deaf::Client, Deaf::Both][rng.usize(..3)];
+    let bytes = |rng: &mut fastrand::Rng| if rng.bool() { Bytes::Lost } else { Bytes::Held };
+    card(rng, 5, 0.1, 1.5, &|rng| Kind::Kill(consumer(rng)));
+    card(rng, 3, 2.5, 4.0, &|rng| Kind::Freeze(consumer(rng)));
+    card(rng, 1, 0.1, 0.4, &|rng| Kind::Freeze(rng.usize(..any)));
+    card(rng, 3, 0.0, 0.0, &|rng| Kind::Restart(consumer(rng)));
+    card(rng, 1, 1.0, 2.0, &|rng| Kind::Scale(consumer(rng)));
+    card(rng, 3, 0.1, 1.0, &|rng| Kind::Kill(producer(rng)));
+    card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerStop);
+    card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerKill);
+    card(rng, 1, 0.1, 0.6, &|_| Kind::BrokerFreeze);
+    card(rng, 1, 2.5, 4.0, &|_| Kind::BrokerFreeze);
+    card(rng, 1, 1.5, 2.5, &|_| Kind::Alarm);
+    card(rng, 3, 0.0, 0.0, &|rng| Kind::Reset(rng.usize(..any)));
+    card(rng, 3, 2.5, 4.0, &|rng| Kind::Blackhole(rng.usize(..any), deaf(rng), bytes(rng)));
+    card(rng, 1, 0.1, 0.4, &|rng| Kind::Blackhole(rng.usize(..any), deaf(rng), Bytes::Held));
+    card(rng, 2, 1.0, 2.0, &|rng| Kind::Slow(rng.usize(..any)));
+    card(rng, 2, 0.0, 0.0, &|rng| Kind::Cut(rng.usize(..any), deaf(rng)));
+    card(rng, 1, 1.0, 2.0, &|rng| Kind::Slice(rng.usize(..any)));
+    rng.shuffle(&mut deck);
+    deck
+}
+
+/// The schedule of a seed.
+pub(crate) fn plan(seed: u64, faults: usize, heartbeat: Duration) -> Vec<Fault> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut cards = Vec::new();
+    let mut plan = Vec::with_capacity(faults);
+    while plan.len() < faults {
+        let Some((kind, lasts)) = cards.pop() else {
+            cards = deck(&mut rng, heartbeat);
+            continue;
+        };
+        let pause = Duration::from_millis(rng.u64(300..1500));
+        plan.push(Fault { kind, pause, lasts, beside: rng.u32(..4) == 0 });
+    }
+    plan
+}
+
+/// About how long a plan takes.
+pub(crate) fn estimate(plan: &[Fault]) -> Duration {
+    plan.iter()
+        .map(|fault| fault.pause + if fault.beside { Duration::ZERO } else { fault.lasts + fault.kind.work() })
+        .sum()
+}
+
+impl Kind {
+    /// What comes on top: programs that start and end.
+    fn work(self) -> Duration {
+        Duration::from_millis(match self {
+            Self::BrokerStop | Self::BrokerKill => 11_000,
+            Self::Alarm => 5000,
+            Self::Restart(_) | Self::Scale(_) => 1000,
+            _ => 0,
+        })
+    }
+
+    /// A short name, for lists and pictures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill(at) if at < CONSUMERS => "consumer-kill",
+            Self::Kill(_) => "producer-kill",
+            Self::Freeze(_) => "freeze",
+            Self::Restart(_) => "restart",
+            Self::Scale(_) => "scale",
+            Self::BrokerStop => "broker-restart",
+            Self::BrokerKill => "broker-kill",
+            Self::BrokerFreeze => "broker-freeze",
+            Self::Alarm => "memory-alarm",
+            Self::Reset(_) => "reset",
+            Self::Blackhole(..) => "blackhole",
+            Self::Slow(_) => "slow",
+            Self::Cut(..) => "cut-mid-frame",
+            Self::Slice(_) => "slices",
+        }
+    }
+
+    /// Whom it strikes; none for the broker.
+    pub(crate) fn whom(self) -> Option<usize> {
+        match self {
+            Self::Kill(at) | Self::Freeze(at) | Self::Restart(at) | Self::Scale(at) | Self::Reset(at) => Some(at),
+            Self::Blackhole(at, ..) | Self::Slow(at) | Self::Cut(at, _) | Self::Slice(at) => Some(at),
+            Self::BrokerStop | Self::BrokerKill | Self::BrokerFreeze | Self::Alarm => None,
+        }
+    }
+}
+
+/// How people are told of a process.
+pub(crate) fn slot_name(at: usize) -> String {
+    if at < CONSUMERS { format!("consumer {}", at + 1) } else { format!("producer {}", at - CONSUMERS + 1) }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, lasts, beside, .. } = self;
+        write!(f, "{:<15}", kind.name())?;
+        match kind.whom() {
+            Some(at) => write!(f, " {}", slot_name(at))?,
+            None => write!(f, " broker")?,
+        }
+        match kind {
+            Kind::Blackhole(_, deaf, bytes) => write!(f, ", {deaf:?} deaf, bytes {bytes:?}")?,
+            Kind::Cut(_, deaf) => write!(f, ", {deaf:?} deaf")?,
+            Kind::Scale(_) => write!(f, " stays alone")?,
+            _ => {}
+        }
+        if !lasts.is_zero() {
+            write!(f, ", {:.1} s", lasts.as_secs_f64())?;
+        }
+        if *beside { f.write_str(", beside the next") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(2);
+
+    #[test]
+    fn a_seed_is_one_schedule() {
+        assert_eq!(plan(7, 60, HEARTBEAT), plan(7, 60, HEARTBEAT));
+        assert_ne!(plan(7, 60, HEARTBEAT), plan(8, 60, HEARTBEAT));
+        assert_eq!(plan(7, 60, HEARTBEAT)[..20], plan(7, 20, HEARTBEAT));
+    }
+
+    #[test]
+    fn sixty_faults_have_every_kind() {
+        for seed in 0..20 {
+            let plan = plan(seed, 60, HEARTBEAT);
+            let mut names: Vec<_> = plan.iter().map(|fault| fault.kind.name()).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), 14, "{names:?}");
+            assert!(plan.iter().any(|f| f.kind == Kind::BrokerFreeze && f.lasts > 2 * HEARTBEAT));
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `cargo xtask chaos`: builds the run with faults and its workers, and starts it.
+
+use crate::command::{built, cargo, program};
+
+const BUILD: &[&str] =
+    &["build", "--release", "--package", "convoy-conformance", "--example", "chaos", "--example", "worker"];
+
+pub(crate) fn run(args: &[String]) -> Result<bool, String> {
+    let (broker, rest) = args.split_first().ok_or("say which: `chaos rabbitmq`")?;
+    if broker != "rabbitmq" {
+        return Err(format!("there is no broker `{broker}` to break: say `chaos rabbitmq`"));
+    }
+    if !cargo(BUILD).run()?.ok() {
+        println!("RESULT cmd=chaos broker=rabbitmq built=false held=false");
+        return Ok(false);
+    }
+    let (here, seed) = (built()?, seed(rest)?);
+    let target = here.parent().ok_or("the build has no folder around it")?;
+    let xtask = here.join("xtask").display().to_string();
+    let out = target.join("chaos").join(&seed).display().to_string();
+    let own = ["--xtask", &xtask, "--out", &out, "--seed", &seed];
+    let given = rest.iter().map(String::as_str);
+    Ok(program(here.join("examples").join("chaos"), own.into_iter().chain(given)).run()?.ok())
+}
+
+/// The one that is asked for, or a new one: the folder of a run is named by it.
+fn seed(args: &[String]) -> Result<String, String> {
+    let named = args.iter().position(|arg| arg == "--seed");
+    let given = named.and_then(|at| args.get(at + 1));
+    if let Some(given) = given {
+        return given.parse::<u64>().map(|seed| seed.to_string()).map_err(|_| format!("`{given}` is no seed"));
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_err(|e| e.to_string())?;
+    Ok((now.as_micros() % 1_000_000).to_string())
+}
