@@ -400,7 +400,8 @@ pub struct Limits {
     /// How progress is recorded.
     pub settle: SettleStyle,
     /// Settle when so many messages are done and not yet settled: at most half of what the broker hands out ahead. When nothing is left to do it is settled at once.
-    /// When twice as many are done and not known to be settled, nothing more is started in their place: so many may come again after a loss.
+    /// When twice as many are done and not known to be settled, nothing more is started in their place: so many may come again after a loss, and with
+    /// [`SettleStyle::Open`] some more of those sessions that have to end first to make room in a settlement.
     pub settle_count: u32,
     /// Settle when the oldest message that is done and not yet settled is so old. When it is twice as old and not known to be settled, nothing more is started in its
     /// place. Not with [`SettleStyle::Each`], where each is settled at once.
@@ -414,7 +415,8 @@ pub struct Limits {
     /// How long after its deadline a right is kept, without starting anything, for evidence that may still come; then it is surrendered. For brokers
     /// that hold back every answer for a while though nothing is lost.
     pub surrender_after: Duration,
-    /// How long a session without work is worth keeping although others may be waiting: what it costs to accept one.
+    /// How long a session without work is worth keeping although others may be waiting: what it costs to accept one, and at least the time in which its first message
+    /// comes after the grant.
     pub accept_cost: Duration,
     /// What makes a fence.
     pub fence: FenceKind,
@@ -451,6 +453,7 @@ impl Limits {
             settle_interval: Duration::ZERO,
             later_settle_covers: false,
             set_aside_settles: true,
+            accept_cost: Duration::from_millis(100),
             ..Self::lanes()
         }
     }

@@ -218,6 +218,8 @@ impl Options {
             // A request costs nothing here, and with few of them a consumer of many sessions asks again and again.
             let pending_accepts = self.pending_accepts.unwrap_or(256);
             limits.shape = Shape::Sessions { pending_accepts };
+            // A session comes with its first message.
+            limits.accept_cost = Duration::ZERO;
         }
         limits.margin = limits.margin.min(self.lock / 10);
         limits.max_message = self.max_message;

@@ -124,10 +124,11 @@ impl Faults {
 
     /// The broker goes on: first it does what was asked meanwhile, then it ends what ran out meanwhile.
     pub fn thaw(&self) {
-        self.broker.gate.thaw();
+        // The door opens last: who asks then what became of a send hears what was done with it.
         for channel in self.broker.all() {
             channel.with(|state, now| state.thaw(now));
         }
+        self.broker.gate.thaw();
     }
 
     /// The faults of a channel, which is made where channels are made on first use.

@@ -259,6 +259,7 @@ impl Engine {
         self.cancel_runs(now, gi, CancelWhy::Lost(why));
         self.not_idle(gi);
         let mut g = self.grants.remove(gi);
+        self.left_behind |= matches!(self.mode, Mode::Draining { .. }) && (g.in_flight > 0 || !g.untold.is_empty());
         g.cell.end();
         self.timers.cancel(&mut g.timer);
         self.totals.lost += u64::from(why != Loss::Released);

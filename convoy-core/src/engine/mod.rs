@@ -75,6 +75,8 @@ pub struct Engine {
     /// The position that an answer speaks of, when each message has its own.
     told: Vec<u64>,
     totals: Totals,
+    /// Whether something that was handled was not settled when its right ended in a drain.
+    left_behind: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +180,7 @@ impl Engine {
             spare: Vec::new(),
             told: Vec::new(),
             totals: Totals::default(),
+            left_behind: false,
             config,
         }
     }
@@ -296,6 +299,12 @@ impl Engine {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         matches!(self.mode, Mode::Draining { .. }) && self.grants.is_empty() && self.runs.is_empty()
+    }
+
+    /// Whether everything that was handled was settled before its right ended in the drain: then none of it comes again.
+    #[must_use]
+    pub fn left_nothing_behind(&self) -> bool {
+        !self.left_behind
     }
 
     /// What it holds, as numbers.

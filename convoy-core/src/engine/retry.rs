@@ -138,7 +138,13 @@ impl Engine {
         self.grants[gi].asides = self.grants[gi].asides.saturating_sub(1);
         self.note(|e| Note::SetAside { grant, session: e.sessions[si].id.clone(), position: source, answer });
         match answer {
-            Answer::Ok => self.copy_is_safe(now, gi, si, source),
+            Answer::Ok => {
+                self.copy_is_safe(now, gi, si, source);
+                // Where the copy settles its source, what waited for that may go on.
+                if self.holds(gi, grant) {
+                    self.goes_on(gi);
+                }
+            }
             Answer::Unknown if self.limits.set_aside_settles => return self.surrender(now, gi, Loss::Unknown),
             Answer::Refused | Answer::Unknown | Answer::NotApplied => self.copy_again(now, si),
         }

@@ -12,6 +12,9 @@ use crate::time::Moment;
 /// Settled entries behind an open one are taken out of the ring when there are more of them than this, and than others.
 const SETTLED_INSIDE: usize = 64;
 
+/// The longest wait for another try of a settlement, however long the settle interval is.
+const SETTLE_AGAIN: Duration = Duration::from_millis(250);
+
 impl Engine {
     /// One more entry of this ring is done.
     pub(super) fn became_done(&mut self, now: Moment, gi: usize, position: u64) {
@@ -131,7 +134,7 @@ impl Engine {
             above = Above::Open(open);
         }
         let ticket = self.next_serial();
-        let wait = self.limits.settle_interval.max(Duration::from_millis(1));
+        let wait = self.again_after();
         let g = &mut self.grants[gi];
         let mut told = std::mem::replace(&mut g.untold, std::mem::take(&mut g.told));
         g.told_since = if told.is_empty() { Moment::NEVER } else { g.untold_since };
@@ -300,9 +303,14 @@ impl Engine {
         }
     }
 
+    /// After so long a settlement is tried again that did not happen, or had nothing that it could tell: no longer than the interval, and never for long.
+    fn again_after(&self) -> Duration {
+        self.limits.settle_interval.clamp(Duration::from_millis(1), SETTLE_AGAIN)
+    }
+
     /// A settlement did not happen, or may not have: the next one covers it.
     fn settle_again(&mut self, now: Moment, gi: usize, told: &[u64]) {
-        let wait = self.limits.settle_interval.max(Duration::from_millis(1));
+        let wait = self.again_after();
         let g = &mut self.grants[gi];
         // What waits since then still does.
         let since = if told.is_empty() { now } else { g.told_since };
@@ -338,17 +346,35 @@ impl Engine {
         if !is_too_much(g.untold.len() + told, since) || self.bug(Bug::NeverHoldsBack) {
             return false;
         }
+        if self.is_waited_for(gi, position) {
+            return false;
+        }
         // What makes room for more in the next settlement goes on, as long as that itself is told in time.
         let makes_room = g.in_flight == 0 && position < g.covered && g.covered != u64::MAX;
         let (count, since) = if makes_room { g.untold_below(g.covered) } else { return true };
         is_too_much(count, since)
     }
 
+    /// Whether everything that is done waits for this one: nothing of it can be told before its end.
+    fn is_waited_for(&self, gi: usize, position: u64) -> bool {
+        let g = &self.grants[gi];
+        let can_tell_none = match self.limits.settle {
+            SettleStyle::Each => g.untold.iter().all(|untold| *untold > position),
+            SettleStyle::Open { .. } => g.no_room,
+            SettleStyle::Delta => false,
+        };
+        let first_open = || g.ring.iter().find(|e| e.stage == Stage::Open).map(|e| e.position);
+        g.in_flight == 0 && can_tell_none && first_open() == Some(position)
+    }
+
     /// Whether the next message of this session waits until other sessions make room for it in a settlement.
     pub(super) fn is_crowded_out(&self, gi: usize, si: usize) -> bool {
         let g = &self.grants[gi];
         let head = self.sessions[si].head.map(|head| self.nodes[head].position.value);
-        g.held_back && g.in_flight == 0 && g.covered != u64::MAX && head.is_some_and(|head| head >= g.covered)
+        g.held_back
+            && g.in_flight == 0
+            && g.covered != u64::MAX
+            && head.is_some_and(|head| head >= g.covered && !self.is_waited_for(gi, head))
     }
 
     /// Something of this session is held back, and observers are told.
@@ -358,7 +384,7 @@ impl Engine {
     }
 
     /// What was held back is looked at again.
-    fn goes_on(&mut self, gi: usize) {
+    pub(super) fn goes_on(&mut self, gi: usize) {
         if !std::mem::take(&mut self.grants[gi].held_back) {
             return;
         }

@@ -291,7 +291,7 @@ impl Driver {
         }
     }
 
-    /// Starts nothing more, lets what runs end and settle, gives every right back and closes the source. Whether all ended in time.
+    /// Starts nothing more, lets what runs end and settle, gives every right back and closes the source. Whether all ended and was settled in time.
     pub(crate) async fn drain(&self, limit: Duration) -> Result<bool> {
         let until = now() + limit;
         self.leaving.store(true, Ordering::SeqCst);
@@ -304,8 +304,9 @@ impl Driver {
         let last = until + self.grace + Duration::from_millis(500);
         let drained = tokio::time::timeout_at(instant(last), self.drained()).await.is_ok();
         let closed = self.source.close((now() + Duration::from_secs(5)).max(last)).await;
+        let settled = self.shards.iter().all(|s| s.look(|core| core.engine.left_nothing_behind()));
         self.abandon();
-        closed.map(|()| drained)
+        closed.map(|()| drained && settled)
     }
 
     async fn drained(&self) {

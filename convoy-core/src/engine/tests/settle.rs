@@ -248,6 +248,58 @@ fn nothing_starts_while_twice_the_settle_count_is_done_and_not_known_to_be_settl
     assert_eq!(w.starts(), ["e@4", "f@5"]);
 }
 
+/// What is done behind it can only be told once it has ended: held back it would stand still for ever.
+#[test]
+fn what_everything_waits_for_is_never_held_back() {
+    for (settle, told) in [(SettleStyle::Each, "settle 1 1/3"), (SettleStyle::Open { most: 0 }, "settle 1 3/3")] {
+        let mut w = World::new(config(), Limits { settle, settle_count: 1, ..Limits::lanes() });
+        let lane = w.lane(0);
+        w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+        assert_eq!(w.starts(), ["a@0", "b@1", "c@2"]);
+        w.done("b@1");
+        w.done("c@2");
+        w.fail("a@0");
+        w.advance(10 * SEC);
+        w.commands();
+        assert_eq!(w.start().as_deref(), Some("a@0 #2"), "{settle:?}");
+        w.done("a@0");
+        w.advance(SEC);
+        assert_eq!(w.commands(), [told], "{settle:?}");
+    }
+}
+
+#[test]
+fn a_settlement_that_did_not_happen_is_tried_again_soon_however_long_the_interval_is() {
+    let limits = Limits { settle_count: 1, settle_interval: 3_600 * SEC, ..Limits::lanes() };
+    let mut w = World::new(config(), limits);
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2)]);
+    assert_eq!(w.start().unwrap(), "a@0");
+    w.done("a@0");
+    assert_eq!(w.commands(), ["settle 1 1/3"]);
+    w.answer(Answer::NotApplied);
+    w.advance(250 * MS);
+    assert_eq!(w.commands(), ["settle 1 1/3"]);
+}
+
+#[test]
+fn a_drain_that_leaves_something_unsettled_behind_says_so() {
+    for answered in [true, false] {
+        let mut w = World::lanes();
+        let lane = w.lane(0);
+        w.deliver_all(lane, &[("a", 0)]);
+        w.start();
+        w.done("a@0");
+        w.input(Input::Drain { until: w.now + SEC });
+        if answered {
+            w.answer_all();
+        }
+        w.advance(2 * SEC);
+        assert!(w.engine.is_drained());
+        assert_eq!(w.engine.left_nothing_behind(), answered);
+    }
+}
+
 #[test]
 fn a_backend_that_names_no_count_and_no_interval_is_handled_all_the_same() {
     let limits = Limits { settle_count: 0, settle_interval: Duration::ZERO, ..Limits::lanes() };
