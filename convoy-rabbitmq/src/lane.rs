@@ -15,7 +15,9 @@ use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -87,10 +89,34 @@ pub(crate) struct Lane {
     queue: ShortString,
 }
 
+/// A channel and the consumer on it. However it is let go, the consumer outlives the channel: the client library cancels a consumer that is dropped, and after a cancel the broker
+/// gives the lane to the next one before it takes back what is not acknowledged.
+struct Registration {
+    link: Arc<Link>,
+    channel: Channel,
+    consumer: Option<Consumer>,
+}
+
+impl Registration {
+    async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
+        self.consumer.as_mut()?.next().await
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            self.link.keep(self.channel.clone(), consumer);
+        }
+    }
+}
+
 /// One registration with the broker.
 struct Subscription {
     channel: Channel,
-    consumer: Consumer,
+    registration: Registration,
+    /// Commands for the queue since its log was last known to have taken all before.
+    unproved: usize,
     held: Option<Held>,
     /// The request under way that is evidence and makes acknowledgements known, with what it answers.
     asking: Option<Asking>,
@@ -158,10 +184,7 @@ impl Lane {
                     let over = self.serve(&mut subscription).await;
                     self.lose(&mut subscription, loss_of(&over));
                     match over {
-                        Over::Broken => {
-                            self.link.keep(subscription.channel, subscription.consumer);
-                            over
-                        }
+                        Over::Broken => over,
                         over => {
                             if self.unsubscribe(subscription).await {
                                 over
@@ -224,9 +247,12 @@ impl Lane {
         let tag = names::short(format!("convoy-{}", Uuid::now_v7()));
         let consume = channel.basic_consume(self.queue.clone(), tag, BasicConsumeOptions::default(), arguments);
         let consumer = self.link.ask("consume", consume).await?;
+        let registration =
+            Registration { link: Arc::clone(&self.link), channel: channel.clone(), consumer: Some(consumer) };
         Ok(Subscription {
             channel,
-            consumer,
+            registration,
+            unproved: 0,
             held: None,
             asking: None,
             acks: Vec::new(),
@@ -241,7 +267,7 @@ impl Lane {
     /// Closes the channel, and only then lets the consumer go: its end would be a cancel otherwise, after which the broker gives the lane away under unsettled messages.
     /// Whether the connection still is of use.
     async fn unsubscribe(&self, subscription: Subscription) -> bool {
-        let Subscription { channel, consumer, asking, .. } = subscription;
+        let Subscription { channel, mut registration, asking, .. } = subscription;
         let closed = tokio::select! {
             biased;
             closed = timeout(CLOSE_LIMIT, channel.close(200, "given back".into())) => closed.is_ok(),
@@ -251,9 +277,7 @@ impl Lane {
         // A channel that the broker closed itself has nothing to close.
         let of_use = closed && !self.link.is_broken();
         if of_use {
-            drop(consumer);
-        } else {
-            self.link.keep(channel, consumer);
+            registration.consumer = None;
         }
         of_use
     }
@@ -262,7 +286,7 @@ impl Lane {
         let mut batch = Vec::new();
         loop {
             on.ask(&self.queue, &self.link);
-            let Subscription { consumer, asking, copying, probing, .. } = &mut *on;
+            let Subscription { registration, asking, copying, probing, .. } = &mut *on;
             let probed = probing.is_some();
             let probe = async {
                 if let Some(probing) = probing {
@@ -297,7 +321,7 @@ impl Lane {
                     }
                 }
                 () = probe, if probed => on.probing = None,
-                delivered = consumer.next() => {
+                delivered = registration.next() => {
                     let ended = match delivered {
                         Some(Ok(delivery)) => {
                             self.delivered(on, delivery, &mut batch);
@@ -319,7 +343,7 @@ impl Lane {
     fn take(&self, on: &mut Subscription, batch: &mut Vec<Event>, most: usize) -> Option<Option<lapin::Error>> {
         let mut end = None;
         for _ in 0..most {
-            match on.consumer.next().now_or_never() {
+            match on.registration.next().now_or_never() {
                 None => break,
                 Some(Some(Ok(delivery))) => self.delivered(on, delivery, batch),
                 Some(Some(Err(why))) => {
@@ -506,6 +530,10 @@ impl Subscription {
     }
 
     /// Sends what is to be acknowledged, and behind it a request with an answer: acknowledgements have none. One at a time is under way.
+    ///
+    /// The client of a quorum queue inside the broker holds acknowledgements back while 32 of its commands are not in the queue's log yet, and forgets those when the channel closes;
+    /// a declaration is answered all the same. So no more are sent than it takes without that, and then a request follows that goes through the log itself: a second
+    /// registration, which waits behind the first one, and its end.
     fn ask(&mut self, queue: &ShortString, link: &Arc<Link>) {
         let wanted = self.renew || !self.tickets.is_empty();
         if !wanted || self.asking.is_some() || self.held.is_none() {
@@ -513,19 +541,43 @@ impl Subscription {
         }
         self.renew = false;
         let (channel, link, queue) = (self.channel.clone(), Arc::clone(link), queue.clone());
-        let acks = std::mem::take(&mut self.acks);
+        let room = COMMANDS.saturating_sub(self.unproved).min(self.acks.len());
+        let acks: Vec<Ack> = self.acks.drain(..room).collect();
+        self.unproved += acks.len();
+        let through_the_log = self.unproved >= COMMANDS;
+        if through_the_log {
+            self.unproved = 0;
+        }
+        // What is left over is told with the next request, and only then is all of it known.
+        let tickets = if self.acks.is_empty() { std::mem::take(&mut self.tickets) } else { Vec::new() };
         let asked_at = now();
         let answer = async move {
             let told = acks.iter().map(|ack| channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let declared = channel.queue_declare(queue, passive, FieldTable::default());
+            let asked =
+                async { if through_the_log { second(&channel, queue).await } else { passive(&channel, queue).await } };
             // Polled in this order, so written in this order. A failed acknowledgement means that the channel is gone, and then there is no answer.
-            let request = join(join_all(told), declared).map(|(_, answer)| answer.map(|_| ()));
-            link.ask("settle", request).await
+            link.ask("settle", join(join_all(told), asked).map(|(_, answer)| answer)).await
         };
-        let tickets = std::mem::take(&mut self.tickets);
         self.asking = Some(Asking { asked_at, tickets, answer: Box::pin(answer) });
     }
+}
+
+/// So many commands the broker's own client of a quorum queue sends on at once, with some room left.
+const COMMANDS: usize = 28;
+
+async fn passive(channel: &Channel, queue: ShortString) -> lapin::Result<()> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue, passive, FieldTable::default()).await.map(|_| ())
+}
+
+/// Registers a second time and takes that back. It never becomes the active one while the first stands, so it holds no message when it ends.
+async fn second(channel: &Channel, queue: ShortString) -> lapin::Result<()> {
+    let tag = names::short(format!("convoy-{}", Uuid::now_v7()));
+    let options = BasicConsumeOptions::default();
+    let consumer = channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+    let ended = channel.basic_cancel(tag, BasicCancelOptions::default()).await;
+    drop(consumer);
+    ended
 }
 
 /// An idle lane does not show whose it is: the broker tells a consumer that it is the active one by delivering to it. So the member that should have it puts
