@@ -9,6 +9,7 @@ use convoy_core::backend::LeaseCell;
 use convoy_core::runtime::instant;
 use convoy_core::{Moment, Result};
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::QueueDeclareOptions;
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
@@ -214,6 +215,38 @@ impl Drop for Link {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("broken", &self.is_broken()).finish_non_exhaustive()
+    }
+}
+
+/// A consumer on an AMQP channel. However it is let go, the consumer outlives the channel: the client library cancels a consumer that is dropped, and after a cancel the broker
+/// gives the queue to the next one before it takes back what is not acknowledged.
+pub(crate) struct Registration {
+    link: Arc<Link>,
+    channel: Channel,
+    consumer: Option<Consumer>,
+}
+
+impl Registration {
+    pub(crate) fn new(link: &Arc<Link>, channel: &Channel, consumer: Consumer) -> Self {
+        Self { link: Arc::clone(link), channel: channel.clone(), consumer: Some(consumer) }
+    }
+
+    /// The next delivery, or the end.
+    pub(crate) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
+        self.consumer.as_mut()?.next().await
+    }
+
+    /// Its channel is closed.
+    pub(crate) fn let_go(&mut self) {
+        self.consumer = None;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            self.link.keep(self.channel.clone(), consumer);
+        }
     }
 }
 

@@ -269,12 +269,15 @@ impl Run {
             while subscribed.subscribed.load(Ordering::Acquire) < wanted && now() < give_up {
                 sleep(Duration::from_millis(10)).await;
             }
-            match Members::listen(me, link, members_of, publishing).await {
-                Ok(members) => members.run(spread, has, seen, ask).await,
-                Err(why) => tracing::warn!(error = ?why, "this consumer does not know of the others of its group"),
+            // Without the others balance is lost, and nothing else.
+            let mut pause = Pause::new();
+            loop {
+                match Members::listen(me, link, members_of.clone(), Arc::clone(&publishing)).await {
+                    Ok(members) => members.run(spread, &has, &seen, &ask).await,
+                    Err(why) => tracing::warn!(error = ?why, "this consumer does not know of the others of its group"),
+                }
+                sleep(pause.next()).await;
             }
-            // Balance is lost, and nothing else.
-            std::future::pending::<()>().await;
         };
         tokio::pin!(membership);
         let over = loop {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use convoy_core::backend::{Answer, DeadLetter, DeadLetterStore, Origin, Reason};
 use convoy_core::runtime::{instant, now};
 use convoy_core::{Error, ErrorKind, Inbound, Moment, Result};
-use futures_util::StreamExt;
 use hashbrown::{HashMap, HashSet};
 use lapin::message::Delivery;
 use lapin::options::{
@@ -22,7 +21,7 @@ use tokio::time::{sleep, timeout_at};
 use uuid::Uuid;
 
 use crate::config::Options;
-use crate::connection::{Link, Publishing};
+use crate::connection::{Link, Publishing, Registration};
 use crate::{envelope, error};
 
 /// How many letters can be seen at once. Pinned: a reader with a smaller one would put the letters back in another order.
@@ -137,8 +136,7 @@ struct Reading {
     link: Arc<Link>,
     channel: Channel,
     letters: Vec<Delivery>,
-    /// Alive until the channel is closed: its end would be a cancel.
-    _consumer: lapin::Consumer,
+    registration: Registration,
 }
 
 impl Store {
@@ -182,24 +180,26 @@ impl Store {
         let tag = crate::names::short(format!("convoy-{}", Uuid::now_v7()));
         let consume =
             channel.basic_consume(self.queue.clone(), tag, BasicConsumeOptions::default(), FieldTable::default());
-        let mut consumer = link.ask(operation, consume).await?;
+        let consumer = link.ask(operation, consume).await?;
+        let mut registration = Registration::new(&link, &channel, consumer);
         let mut letters = Vec::with_capacity(there as usize);
         while letters.len() < there as usize {
-            match timeout_at(instant(until), consumer.next()).await {
+            match timeout_at(instant(until), registration.next()).await {
                 Ok(Some(Ok(letter))) => letters.push(letter),
                 Ok(Some(Err(e))) => return Err(error::of(e, operation)),
                 Ok(None) => return Err(error::disconnected(operation)),
                 Err(_) => return Err(error::no_answer(operation)),
             }
         }
-        Ok(Reading { link, channel, letters, _consumer: consumer })
+        Ok(Reading { link, channel, letters, registration })
     }
 
     /// Gives everything back and waits until it is there again for the next reader.
     async fn give_back(&self, reading: Reading, operation: &'static str, left: usize) -> Result<()> {
-        let Reading { link, channel, letters, _consumer: consumer } = reading;
+        let Reading { link, channel, letters, mut registration } = reading;
         link.ask(operation, channel.close(200, "read".into())).await?;
-        drop((letters, consumer));
+        registration.let_go();
+        drop(letters);
         let until = now() + self.options.answer_limit;
         let channel = link.channel(operation).await?;
         loop {

@@ -14,18 +14,18 @@ use convoy_core::{Inbound, Moment, Position, Result};
 use futures_util::future::{BoxFuture, join, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use lapin::Channel;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, Consumer};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
 
 use crate::config::Options;
-use crate::connection::{Link, Pause, Publishing};
+use crate::connection::{Link, Pause, Publishing, Registration};
 use crate::dead::Copies;
 use crate::envelope::{self, Stands};
 use crate::error;
@@ -87,28 +87,6 @@ pub(crate) struct Lane {
     pub(crate) asks: UnboundedReceiver<Ask>,
     pub(crate) leaving: bool,
     queue: ShortString,
-}
-
-/// A channel and the consumer on it. However it is let go, the consumer outlives the channel: the client library cancels a consumer that is dropped, and after a cancel the broker
-/// gives the lane to the next one before it takes back what is not acknowledged.
-struct Registration {
-    link: Arc<Link>,
-    channel: Channel,
-    consumer: Option<Consumer>,
-}
-
-impl Registration {
-    async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
-        self.consumer.as_mut()?.next().await
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        if let Some(consumer) = self.consumer.take() {
-            self.link.keep(self.channel.clone(), consumer);
-        }
-    }
 }
 
 /// One registration with the broker.
@@ -247,8 +225,7 @@ impl Lane {
         let tag = names::short(format!("convoy-{}", Uuid::now_v7()));
         let consume = channel.basic_consume(self.queue.clone(), tag, BasicConsumeOptions::default(), arguments);
         let consumer = self.link.ask("consume", consume).await?;
-        let registration =
-            Registration { link: Arc::clone(&self.link), channel: channel.clone(), consumer: Some(consumer) };
+        let registration = Registration::new(&self.link, &channel, consumer);
         Ok(Subscription {
             channel,
             registration,
@@ -277,7 +254,7 @@ impl Lane {
         // A channel that the broker closed itself has nothing to close.
         let of_use = closed && !self.link.is_broken();
         if of_use {
-            registration.consumer = None;
+            registration.let_go();
         }
         of_use
     }

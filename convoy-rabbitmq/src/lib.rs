@@ -1,7 +1,7 @@
 //! The RabbitMQ backend of convoy: lanes on quorum queues with a single active consumer.
 //!
 //! Programs reach it by `convoy::connect("amqp://user:password@host:5672/vhost")` with the feature `rabbitmq` of convoy-mq, and find this crate as `convoy::rabbitmq`.
-//! It is built on `lapin`, of which nothing shows here. Seen to keep its promises on RabbitMQ 4.3; see [what depends on the version](#what-each-guarantee-rests-on).
+//! It is built on `lapin`, of which nothing shows here. The conformance suite has passed on RabbitMQ 4.3.6, 4.0.5 and 3.10.8; see [what depends on the version](#what-each-guarantee-rests-on).
 //!
 //! ```no_run
 //! use convoy_core::{Broker, ChannelSpec, Topology};
@@ -69,6 +69,7 @@
 //!   right again and again. Raise it where handlers or retries take that long.
 //! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others.
 //! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
+//! - A dead-letter store shows its first 10 000 letters at once, and the others when some of those are taken out. A letter that somebody else put there without a `message-id` is not listed.
 //! - The default exchange and the names above belong to the group: do not consume from a lane by other means.
 //!
 //! # What was learned about the client library

@@ -58,13 +58,13 @@ impl Members {
         Ok(Self { me, exchange, publishing, consumer, _channel: channel })
     }
 
-    /// Says that it is there, hears who else is, and tells which lanes to move or to ask for. Ends only when the connection does.
+    /// Says that it is there, hears who else is, and tells which lanes to move or to ask for. Ends when its queue, its channel or the connection does.
     pub(crate) async fn run(
         mut self,
         spread: &mut Spread,
-        has: impl Fn(u32) -> bool,
-        seen: impl Fn(&Spread),
-        mut ask: impl FnMut(Vec<u32>, fn() -> Ask),
+        has: &impl Fn(u32) -> bool,
+        seen: &impl Fn(&Spread),
+        ask: &impl Fn(Vec<u32>, fn() -> Ask),
     ) {
         let mut hello = interval_at(Instant::now() + HELLO_EVERY, HELLO_EVERY);
         hello.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,8 +91,8 @@ impl Members {
                 _ = hello.tick() => self.tell(&mut out, HELLO),
                 _ = look.tick() => {
                     let now = now();
-                    ask(spread.tick(now, &has), || Ask::Move);
-                    ask(spread.missing(now, &has), || Ask::Probe);
+                    ask(spread.tick(now, has), || Ask::Move);
+                    ask(spread.missing(now, has), || Ask::Probe);
                     seen(spread);
                 }
                 () = out.done() => {}
