@@ -400,7 +400,8 @@ pub struct Limits {
     pub shape: Shape,
     /// How progress is recorded.
     pub settle: SettleStyle,
-    /// Settle when so many messages are done and not yet settled: at most half of what the broker hands out ahead. When nothing is left to do it is settled at once.
+    /// Settle when so many messages are done and not yet settled: at most half of what the broker hands out ahead. When nothing is left to do it is settled at once,
+    /// but a lane that falls quiet again and again not more often than five times in a `settle_interval`.
     /// When twice as many are done and not known to be settled, nothing more is started in their place: so many may come again after a loss, and with
     /// [`SettleStyle::Open`] some more of those sessions that have to end first to make room in a settlement.
     pub settle_count: u32,

@@ -134,7 +134,7 @@ impl Options {
         answer_limit: Duration;
         /// Acknowledge when so many messages are done; a quarter of the prefetch unless it is said, and at most half of it.
         settle_count: u32 => Some;
-        /// Acknowledge when the oldest that is done is so old; 250 ms unless it is said. When nothing is left to do it is acknowledged at once.
+        /// Acknowledge when the oldest that is done is so old; 250 ms unless it is said. When nothing is left to do it is acknowledged at once, but not more often than five times in this time.
         settle_interval: Duration;
         /// How long a lane that moves to another member waits for running handlers; 5 s unless it is said.
         handover: Duration;

@@ -261,6 +261,9 @@ impl Lane {
 
     async fn serve(&mut self, on: &mut Subscription) -> Over {
         let mut batch = Vec::new();
+        let link = Arc::clone(&self.link);
+        let broken = link.broken();
+        tokio::pin!(broken);
         loop {
             on.ask(&self.queue, &self.link);
             let Subscription { registration, asking, copying, probing, .. } = &mut *on;
@@ -279,7 +282,7 @@ impl Lane {
             };
             tokio::select! {
                 biased;
-                () = self.link.broken() => return Over::Broken,
+                () = &mut broken => return Over::Broken,
                 ask = self.asks.recv() => {
                     if let Some(over) = self.asked(on, ask) {
                         return over;

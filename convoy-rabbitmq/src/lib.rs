@@ -55,7 +55,7 @@
 //!   broker's own client of it (`rabbit_fifo_client`) keeps acknowledgements to itself while 32 commands are not in the queue's log yet, answers declarations all the same, and forgets what it kept when
 //!   the channel closes (seen under chaos on 4.3.6: settled messages came again after clean hand-overs). So at most 28 commands go out, and then a request that goes through the log: a second
 //!   registration and its end. After the loss of a broker node what was acknowledged may come again.
-//! - **Bounded duplicates.** Acknowledged are whole prefixes of a lane, and single messages above a session that stands still; at a count, after `settle_interval`, when nothing is left to do, and
+//! - **Bounded duplicates.** Acknowledged are whole prefixes of a lane, and single messages above a session that stands still; at a count, after `settle_interval`, when nothing is left to do (not more often than five times in it), and
 //!   before a channel closes.
 //! - **Producer order.** One unconfirmed message a session. A nack, or a connection that ends first, leaves the outcome unknown; `resume` then waits until the broker has let
 //!   the old connection go, after which nothing of it can land.

@@ -64,6 +64,7 @@ impl Engine {
             passed: false,
             in_flight: 0,
             settle_after: Moment::ORIGIN,
+            quiet_after: Moment::ORIGIN,
             urgent: false,
             leaving: None,
             idle_since: None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::input::{Note, Notice};
-use super::state::{Stage, Step};
+use super::state::{GrantState, Stage, Step};
 use super::{Bug, Engine};
 use crate::backend::{Above, Answer, Command, Grant, Loss, Progress, SettleStyle, Ticket};
 use crate::session::SessionId;
@@ -11,6 +11,12 @@ use crate::time::Moment;
 
 /// Settled entries behind an open one are taken out of the ring when there are more of them than this, and than others.
 const SETTLED_INSIDE: usize = 64;
+
+/// A lane that falls quiet again and again is settled for that so often in a settle interval: more may be on its way, and each settlement costs the broker a request.
+const QUIET_IN_INTERVAL: u32 = 5;
+
+/// What is above the watermark waits for a later settlement as long as so much of what is told is below it: one part of this many.
+const BELOW_AT_LEAST: usize = 8;
 
 /// The longest wait for another try of a settlement, however long the settle interval is.
 const SETTLE_AGAIN: Duration = Duration::from_millis(250);
@@ -59,12 +65,8 @@ impl Engine {
         if (g.untold.is_empty() && !g.passed) || g.in_flight > 0 {
             return;
         }
-        let due_at = g.untold_since + limits.settle_interval;
-        let due = g.untold.len() >= limits.settle_count as usize
-            || now >= due_at
-            || (g.is_quiet() && !g.untold.is_empty())
-            || g.urgent
-            || g.leaving.is_some();
+        let due_at = self.settle_due(g);
+        let due = g.untold.len() >= limits.settle_count as usize || now >= due_at || g.urgent || g.leaving.is_some();
         if due && now >= g.settle_after {
             self.settle(now, gi);
         } else {
@@ -78,8 +80,14 @@ impl Engine {
         match self.limits.settle {
             SettleStyle::Each => (now < g.settle_after).then_some(g.settle_after),
             _ if g.in_flight > 0 || (g.untold.is_empty() && !g.passed) => None,
-            _ => Some((g.untold_since + self.limits.settle_interval).max(g.settle_after)),
+            _ => Some(self.settle_due(g).max(g.settle_after)),
         }
+    }
+
+    /// When what is done is old enough to be settled, or the lane has been quiet for long enough.
+    fn settle_due(&self, g: &GrantState) -> Moment {
+        let due_at = g.untold_since + self.limits.settle_interval;
+        if g.is_quiet() && !g.untold.is_empty() { due_at.min(g.quiet_after) } else { due_at }
     }
 
     /// One settlement for each message, in order, and one after the other: were one behind it applied while this one is not, there would be a gap.
@@ -133,18 +141,25 @@ impl Engine {
             end = covered.unwrap_or(end);
             above = Above::Open(open);
         }
+        // Up to here is told.
+        let told_end = match watermark {
+            Some(watermark) if style == SettleStyle::Delta && !self.tells_above(now, gi, watermark) => watermark,
+            _ => end,
+        };
         let ticket = self.next_serial();
         let wait = self.again_after();
+        let quiet_after = now + self.limits.settle_interval / QUIET_IN_INTERVAL;
         let g = &mut self.grants[gi];
+        g.quiet_after = quiet_after;
         let mut told = std::mem::replace(&mut g.untold, std::mem::take(&mut g.told));
         g.told_since = if told.is_empty() { Moment::NEVER } else { g.untold_since };
         g.untold_since = Moment::NEVER;
         // With more open sessions than can be listed, what is done behind the last one is not told yet.
         g.covered = covered.unwrap_or(u64::MAX);
-        g.untold.extend(told.iter().filter(|position| **position >= end));
+        g.untold.extend(told.iter().filter(|position| **position >= told_end));
         if !g.untold.is_empty() {
-            told.retain(|position| *position < end);
-            g.untold_since = g.untold_below(u64::MAX).1;
+            told.retain(|position| *position < told_end);
+            g.untold_since = g.untold_within(0..u64::MAX).1;
             if told.is_empty() && !g.passed {
                 g.told = told;
                 g.settle_after = now + wait;
@@ -179,6 +194,18 @@ impl Engine {
         let grant = g.grant;
         self.not_idle(gi);
         self.commands.push(Command::Settle { grant, ticket: Ticket(ticket), progress });
+    }
+
+    /// Whether what is done above the watermark is told now. It costs the broker something for each message, and most of it is below the watermark a moment later: so
+    /// not before it is due itself, unless it is nearly all that there is to tell, or somebody waits.
+    fn tells_above(&self, now: Moment, gi: usize, watermark: u64) -> bool {
+        let g = &self.grants[gi];
+        let below = g.untold.iter().filter(|position| **position < watermark).count();
+        if BELOW_AT_LEAST * below < g.untold.len() || g.urgent || g.leaving.is_some() || self.bug(Bug::WatermarkPastGap)
+        {
+            return true;
+        }
+        below < g.untold.len() && now >= g.untold_within(watermark..u64::MAX).1 + self.limits.settle_interval
     }
 
     /// The first open position of each session, ascending; at most so many, with the first position that is then not covered.
@@ -351,7 +378,7 @@ impl Engine {
         }
         // What makes room for more in the next settlement goes on, as long as that itself is told in time.
         let makes_room = g.in_flight == 0 && position < g.covered && g.covered != u64::MAX;
-        let (count, since) = if makes_room { g.untold_below(g.covered) } else { return true };
+        let (count, since) = if makes_room { g.untold_within(0..g.covered) } else { return true };
         is_too_much(count, since)
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub(super) struct GrantState {
     pub(super) in_flight: u32,
     /// Not before then, after one whose answer was lost.
     pub(super) settle_after: Moment,
+    /// Not before then only because nothing is left to do.
+    pub(super) quiet_after: Moment,
     /// Somebody waits for the settlement.
     pub(super) urgent: bool,
     pub(super) leaving: Option<Leaving>,
@@ -145,13 +148,13 @@ impl GrantState {
         }
     }
 
-    /// How much is untold below this position, and when the first of it was resolved.
-    pub(super) fn untold_below(&self, end: u64) -> (usize, Moment) {
+    /// How much is untold of these positions, and when the first of it was resolved.
+    pub(super) fn untold_within(&self, positions: Range<u64>) -> (usize, Moment) {
         let since = |position: &u64| match self.ring.get(self.find(*position)?)?.stage {
             Stage::Done(since) => Some(since),
             _ => None,
         };
-        let untold = self.untold.iter().filter(|position| **position < end).filter_map(since);
+        let untold = self.untold.iter().filter(|position| positions.contains(position)).filter_map(since);
         untold.fold((0, Moment::NEVER), |(count, oldest), since| (count + 1, oldest.min(since)))
     }
 

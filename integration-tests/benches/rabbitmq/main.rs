@@ -2,10 +2,13 @@
 //! Each figure beside its target; order is judged inside each run. The figures are ratios: what a machine and its broker give changes from run to run.
 //!
 //! ```text
-//! cargo xtask bench rabbitmq [--repeats 3] [--messages 128000] [--records 200]
+//! cargo xtask bench rabbitmq [--repeats 3] [--messages 128000] [--records 200] [--broker-pid N]
 //! ```
+//!
+//! With the broker's process id (`target/brokers/*/broker.pid`), what a message costs it is measured, too.
 
 mod raw;
+mod spread;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -24,16 +27,23 @@ pub(crate) type Any = Box<dyn std::error::Error + Send + Sync>;
 const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
 const LANES: u32 = 64;
 pub(crate) const PREFETCH: u16 = 500;
+/// So many messages the client library by itself acknowledges at once: as many as convoy where nothing holds it up.
+pub(crate) const ACK_EVERY: u64 = PREFETCH as u64 / 4;
 const SESSIONS: u32 = 1_000;
 const WORK: Duration = Duration::from_millis(10);
+/// How often members come together.
+const SPREADS: usize = 5;
 /// The targets.
 const KEPT: f64 = 0.9;
 const BUSY: f64 = 0.9;
+const SPREAD: Duration = Duration::from_secs(5);
 
 struct Args {
     repeats: usize,
     messages: u64,
     records: u32,
+    /// The broker, when it is a process of this machine.
+    broker: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -58,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn arguments() -> Result<Args, String> {
-    let mut args = Args { repeats: 3, messages: 128_000, records: 200 };
+    let mut args = Args { repeats: 3, messages: 128_000, records: 200, broker: None };
     let mut given = std::env::args().skip(1).filter(|arg| arg != "--bench");
     while let Some(name) = given.next() {
         let value = given.next().and_then(|value| value.parse::<u64>().ok()).filter(|value| *value > 0);
@@ -69,6 +79,7 @@ fn arguments() -> Result<Args, String> {
                 args.messages = value.next_multiple_of(u64::from(SESSIONS)).next_multiple_of(u64::from(LANES))
             }
             "--records" => args.records = value as u32,
+            "--broker-pid" => args.broker = Some(value),
             _ => return Err(format!("there is no option {name}")),
         }
     }
@@ -92,9 +103,16 @@ async fn measure(args: &Args) -> Result<bool, Any> {
         let records = (args.messages / u64::from(SESSIONS)) as u32;
         let first = repeat as u32 * records;
         let publish = load(&broker, &channel, first, records).await?;
+        let raw_cost = Cost::now(args);
         let raw_consume = raw.consume(args.messages).await?;
+        let cost = Cost::now(args);
         let consumed = consume(&broker, &channel, first, records, Duration::ZERO).await?;
         violations += consumed.violations;
+        println!(
+            "CPU a message: raw {}, convoy {}",
+            raw_cost.until(&cost, args.messages),
+            cost.until(&Cost::now(args), args.messages)
+        );
         println!(
             "publish: raw {raw_publish:.0}/s, convoy {publish:.0}/s   consume: raw {raw_consume:.0}/s, convoy {:.0}/s",
             consumed.rate
@@ -105,10 +123,14 @@ async fn measure(args: &Args) -> Result<bool, Any> {
     }
     let first = args.repeats as u32 * (args.messages / u64::from(SESSIONS)) as u32;
     load(&broker, &channel, first, args.records).await?;
+    let cost = Cost::now(args);
     let worked = consume(&broker, &channel, first, args.records, WORK).await?;
+    let work_cost = cost.until(&Cost::now(args), u64::from(args.records) * u64::from(SESSIONS));
     violations += worked.violations;
+    let spread = spread::spread(&url, &run, SPREADS).await?;
+    let slowest = spread.iter().max().copied().unwrap_or(Duration::MAX);
     let bare = bare(args.records).await;
-    raw.close().await?;
+    raw.connection.close(200, "done".into()).await?;
     broker.close(Duration::from_secs(10)).await?;
 
     let [raw_publish, publish, raw_consume, consumed] = best;
@@ -124,14 +146,26 @@ async fn measure(args: &Args) -> Result<bool, Any> {
         worked.busy
     );
     let rate_bound = worked.rate / raw_consume;
+    println!(
+        "  {:.0} messages a second, {rate_bound:.2} of what the client library gives to handlers that do nothing, which binds where it is less than {:.0}; CPU a message: {work_cost}",
+        worked.rate,
+        f64::from(SESSIONS) / WORK.as_secs_f64()
+    );
+    println!(
+        "spreading 24 lanes over 3 members, from the first step of the last one to 8/8/8: {spread:.2?}; target {SPREAD:?}"
+    );
     let held = publish_ratio >= KEPT
         && consume_ratio >= KEPT
         && (worked.busy >= BUSY || rate_bound >= KEPT)
+        && slowest <= SPREAD
         && violations == 0;
     println!(
         "RESULT bench=rabbitmq held={held} publish={publish:.0} publish_ratio={publish_ratio:.3} consume={consumed:.0} consume_ratio={consume_ratio:.3} \
-         utilisation={:.4} bare={bare:.4} work_rate={:.0} cpu_us={:.1} violations={violations}",
-        worked.busy, worked.rate, worked.cpu
+         utilisation={:.4} bare={bare:.4} work_rate={:.0} work_ratio={rate_bound:.3} cpu_us={:.1} spread_ms={} violations={violations}",
+        worked.busy,
+        worked.rate,
+        worked.cpu,
+        slowest.as_millis()
     );
     Ok(held)
 }
@@ -227,6 +261,35 @@ async fn consume(broker: &Broker, channel: &str, first: u32, records: u32, work:
         cpu: cpu * 1e6 / messages as f64,
         violations: job.violations.load(Ordering::Relaxed),
     })
+}
+
+/// What was spent up to a moment, on both sides.
+struct Cost {
+    client: Duration,
+    broker: Option<Duration>,
+}
+
+impl Cost {
+    fn now(args: &Args) -> Self {
+        Self { client: cpu_time(), broker: args.broker.and_then(cpu_time_of) }
+    }
+
+    fn until(&self, later: &Self, messages: u64) -> String {
+        let each = |spent: Duration| format!("{:.1} µs", spent.as_secs_f64() * 1e6 / messages as f64);
+        let client = each(later.client.saturating_sub(self.client));
+        match self.broker.zip(later.broker) {
+            Some((before, after)) => format!("{client} here and {} in the broker", each(after.saturating_sub(before))),
+            None => client,
+        }
+    }
+}
+
+/// What another process has spent, from the Linux kernel's list, whose ticks are hundredths of a second.
+fn cpu_time_of(process: u64) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }
 
 fn cpu_time() -> Duration {

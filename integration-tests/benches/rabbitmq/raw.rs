@@ -5,21 +5,15 @@ use std::time::Instant;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, future};
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
+use lapin::options::{BasicAckOptions, BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
-use crate::{Any, PREFETCH};
-
-/// So many messages are acknowledged at once.
-const ACK_EVERY: u64 = PREFETCH as u64 / 4;
+use crate::{ACK_EVERY, Any, PREFETCH};
 
 /// Publishes and consumes on queues of its own.
 pub(crate) struct Raw {
-    connection: Connection,
+    pub(crate) connection: Connection,
     queues: Vec<String>,
 }
 
@@ -42,7 +36,7 @@ impl Raw {
     /// Sends so many messages, with at most `window` of them unconfirmed. Messages a second.
     pub(crate) async fn publish(&self, messages: u64, window: usize, body: &[u8]) -> Result<f64, Any> {
         let channel = self.connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        channel.confirm_select(Default::default()).await?;
         let text = |text: &str| AMQPValue::LongString(LongString::from(text));
         let mut headers = FieldTable::default();
         headers.insert("convoy-session".into(), text("session-123"));
@@ -80,17 +74,12 @@ impl Raw {
         let begun = first.get().ok_or("nothing was taken")?;
         Ok((each * self.queues.len() as u64) as f64 / begun.elapsed().as_secs_f64())
     }
-
-    pub(crate) async fn close(self) -> Result<(), Any> {
-        Ok(self.connection.close(200, "done".into()).await?)
-    }
 }
 
 async fn drain(channel: Channel, queue: String, messages: u64, first: Arc<OnceLock<Instant>>) -> Result<(), Any> {
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let consumer =
-        channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
-    let mut consumer = consumer.await?;
+    channel.basic_qos(PREFETCH, Default::default()).await?;
+    let mut consumer =
+        channel.basic_consume(queue.into(), "".into(), Default::default(), FieldTable::default()).await?;
     for number in 1..=messages {
         let delivery = consumer.next().await.ok_or("the consumer ended")??;
         first.get_or_init(Instant::now);

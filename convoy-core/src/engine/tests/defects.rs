@@ -92,6 +92,8 @@ fn a_session_in_two_lanes_is_two_sessions() {
     assert_eq!(w.engine.counts().messages, 1);
     w.done("c@0");
     w.answer_all();
+    w.advance(50 * MS);
+    w.answer_all();
     assert_eq!(w.engine.counts().sessions, 2, "the gates of the lost lane");
 }
 

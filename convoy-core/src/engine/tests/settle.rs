@@ -22,6 +22,31 @@ fn a_quiet_lane_is_settled_at_once() {
 }
 
 #[test]
+fn a_lane_that_is_quiet_again_and_again_is_settled_now_and_then() {
+    let mut w = World::lanes();
+    let lane = w.lane(0);
+    for position in 0..3 {
+        w.deliver(lane, "a", position);
+        w.handle_all();
+        if position == 0 {
+            assert_eq!(w.commands(), ["settle 1 1/1"]);
+            w.answer(Answer::Ok);
+        }
+        w.advance(10 * MS);
+        assert_eq!(w.commands(), NOTHING, "it was settled a moment ago");
+    }
+    w.advance(20 * MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["settle 1 3/3"], "a fifth of the interval after the last");
+    w.answer(Answer::Ok);
+    w.advance(50 * MS);
+    w.deliver(lane, "a", 3);
+    w.handle_all();
+    assert_eq!(w.commands(), ["settle 1 4/4"], "at once");
+}
+
+#[test]
 fn the_watermark_never_passes_a_gap() {
     let mut w = World::lanes();
     let lane = w.lane(0);
@@ -38,6 +63,7 @@ fn the_watermark_never_passes_a_gap() {
     assert_eq!(w.commands(), ["settle 1 2/7 done [6]"], "and once");
     w.answer(Answer::Ok);
     w.done("c@2");
+    w.advance(50 * MS);
     assert_eq!(w.commands(), ["settle 1 7/7"], "holes are complete");
 }
 
@@ -65,6 +91,45 @@ fn a_lane_is_settled_by_count() {
     assert_eq!(w.commands(), NOTHING);
     w.done("c@2");
     assert_eq!(w.commands(), ["settle 1 3/4"]);
+}
+
+#[test]
+fn what_is_done_above_is_told_when_it_is_due_itself() {
+    let mut w = World::new(config(), Limits { settle_count: 4, ..Limits::lanes() });
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4), ("f", 5), ("g", 6)]);
+    w.starts();
+    for run in ["a@0", "b@1", "d@3", "e@4"] {
+        w.done(run);
+    }
+    assert_eq!(w.commands(), ["settle 1 2/7"], "most of it is below the watermark, and the rest may be soon");
+    w.answer(Answer::Ok);
+    assert_eq!(w.engine.oldest_untold(w.now), Some(Duration::ZERO));
+    w.advance(250 * MS - Duration::from_nanos(1));
+    assert_eq!(w.commands(), NOTHING);
+    w.advance(Duration::from_nanos(1));
+    assert_eq!(w.commands(), ["settle 1 2/7 done [3, 4]"]);
+    w.answer(Answer::Ok);
+    for run in ["f@5", "g@6"] {
+        w.done(run);
+    }
+    w.advance(100 * MS);
+    w.done("c@2");
+    w.advance(50 * MS);
+    assert_eq!(w.commands(), ["settle 1 7/7"]);
+}
+
+#[test]
+fn what_is_done_above_is_told_at_once_when_it_is_nearly_all_of_it() {
+    let mut w = World::new(config(), Limits { settle_count: 9, ..Limits::lanes() });
+    let lane = w.lane(0);
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+    w.deliver_all(lane, &names.into_iter().zip(0..).collect::<Vec<_>>());
+    w.starts();
+    for (name, position) in names.into_iter().zip(0..).filter(|(_, position)| *position != 1 && *position < 10) {
+        w.done(&format!("{name}@{position}"));
+    }
+    assert_eq!(w.commands(), ["settle 1 1/11 done [2, 3, 4, 5, 6, 7, 8, 9]"]);
 }
 
 #[test]
@@ -120,6 +185,7 @@ fn what_is_settled_again_waits_and_is_told_again() {
         assert_eq!(w.commands(), ["settle 1 0/3 done [1, 2]"], "a later one covers one whose answer was lost");
         w.answer(Answer::Ok);
         w.done("a@0");
+        w.advance(50 * MS);
         assert_eq!(w.commands(), ["settle 1 3/3"]);
         assert_eq!(w.engine.counts().grants, 1);
     }
@@ -376,6 +442,7 @@ fn open_sessions_are_listed_with_their_first_open_message() {
         w.done(run);
     }
     w.handle_all();
+    w.advance(50 * MS);
     assert_eq!(w.commands(), ["settle 1 6/6"], "nothing is open");
 }
 
@@ -483,6 +550,7 @@ fn one_message_that_stands_still_does_not_make_the_ring_grow() {
         assert!(w.engine.grants[0].ring.len() <= 67, "{}", w.engine.grants[0].ring.len());
     }
     w.commands.clear();
+    w.advance(50 * MS);
     w.done("stuck@0");
     assert_eq!(w.commands(), ["settle 1 2000/2000"]);
     w.answer_all();
