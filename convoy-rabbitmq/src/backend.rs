@@ -94,7 +94,8 @@ impl Backend for RabbitBroker {
 
     async fn consumer(&self, spec: &ConsumerSpec) -> Result<Arc<dyn Source>> {
         self.open("open consumer")?;
-        let names = Names::new(&spec.channel, &spec.group, self.options.lanes, self.options.prefetch)?;
+        let names = Names::new(&spec.channel, &spec.group, self.options.lanes, self.options.prefetch)?
+            .entry(self.options.entry);
         let link = Link::open(&self.options, "consumer").await?;
         let mut findings = topology::check_group(&link, &names).await?;
         if self.options.auto_create && findings.iter().any(|f| f.code == "group-missing") {
@@ -121,7 +122,7 @@ impl Backend for RabbitBroker {
     async fn producer(&self, channel: &str) -> Result<Arc<dyn Sink>> {
         const OPERATION: &str = "open producer";
         self.open(OPERATION)?;
-        let exchange = names::channel(channel)?;
+        let exchange = names::exchange(channel, self.options.entry)?;
         let link = self.publishing.link().await?;
         let asked = link.channel(OPERATION).await?;
         let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };

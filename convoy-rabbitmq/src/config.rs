@@ -10,6 +10,8 @@ use convoy_core::backend::{FenceKind, Limits};
 use convoy_core::option::{bytes, duration, flag, invalid, number};
 use url::Url;
 
+use crate::entry::Entry;
+
 /// What can be set. Every name but those of the address is a method here and an option of the URL.
 ///
 /// ```
@@ -33,8 +35,11 @@ pub struct Options {
     pub(crate) tls: bool,
     pub(crate) plaintext: bool,
     pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     pub(crate) lanes: u32,
     pub(crate) prefetch: u16,
+    pub(crate) entry: Entry,
     pub(crate) heartbeat: Duration,
     pub(crate) connect_limit: Duration,
     pub(crate) answer_limit: Duration,
@@ -74,8 +79,11 @@ impl Options {
             tls: false,
             plaintext: false,
             tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
             lanes: 64,
             prefetch: 500,
+            entry: Entry::Slots,
             heartbeat: Duration::from_secs(10),
             connect_limit: Duration::from_secs(10),
             answer_limit: Duration::from_secs(10),
@@ -116,6 +124,21 @@ impl Options {
         self
     }
 
+    /// The certificate of this client, as PEM and with what leads to an issuer that the broker knows, for a broker that asks for one. The broker still wants the user and its
+    /// password. With [`tls_key`](Self::tls_key); both are read again for each connection.
+    #[must_use]
+    pub fn tls_cert(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_cert = Some(file.into());
+        self
+    }
+
+    /// The private key of [`tls_cert`](Self::tls_cert), as PEM without a password.
+    #[must_use]
+    pub fn tls_key(mut self, file: impl Into<PathBuf>) -> Self {
+        self.tls_key = Some(file.into());
+        self
+    }
+
     setters! {
         /// Whether to speak TLS: `amqps://` in a URL.
         tls: bool;
@@ -125,6 +148,9 @@ impl Options {
         lanes: u32;
         /// How many messages of a lane are handed out ahead; 500 unless it is said. Pinned with the lanes, since a smaller one somewhere would reorder.
         prefetch: u16;
+        /// Who hashes sessions to lanes; the publishers unless it is said. The broker, for a channel that publishers write to who cannot hash: `entry=modulus-hash` in a URL. Pinned with
+        /// the lanes, and the same for the channel's producers.
+        entry: Entry;
         /// The heartbeat of connections, in whole seconds from 1 s on; 10 s unless it is said. A right that is not proved again for so long ends here, well before the
         /// broker, which waits for two missed heartbeats, can give it away.
         heartbeat: Duration;
@@ -195,6 +221,8 @@ impl Options {
         match name {
             "plaintext" => self.plaintext = flag(name, value)?,
             "tls_ca" => self.tls_ca = Some(PathBuf::from(value)),
+            "tls_cert" => self.tls_cert = Some(PathBuf::from(value)),
+            "tls_key" => self.tls_key = Some(PathBuf::from(value)),
             "connect_limit" => self.connect_limit = duration(name, value)?,
             "answer_limit" => self.answer_limit = duration(name, value)?,
             "heartbeat" => self.heartbeat = duration(name, value)?,
@@ -213,6 +241,7 @@ impl Options {
         match name {
             "lanes" => self.lanes = number(name, value)?,
             "prefetch" => self.prefetch = number(name, value)?,
+            "entry" => self.entry = Entry::read(name, value)?,
             _ => return Err(invalid(name, format!("unknown option `{name}`"))),
         }
         Ok(())
@@ -225,8 +254,14 @@ impl Options {
                 "`amqps://` needs TLS, and this build has none: turn on the feature `tls` of convoy-rabbitmq (`rabbitmq-tls` of convoy-mq)",
             ));
         }
-        if !self.tls && self.tls_ca.is_some() {
-            return Err(invalid("tls_ca", "`tls_ca` is for `amqps://`"));
+        let files = [("tls_ca", &self.tls_ca), ("tls_cert", &self.tls_cert), ("tls_key", &self.tls_key)];
+        if let Some((name, _)) = files.iter().find(|(_, file)| !self.tls && file.is_some()) {
+            return Err(invalid(name, format!("`{name}` is for `amqps://`")));
+        }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => return Err(invalid("tls_key", "`tls_cert` needs `tls_key`, the private key of it")),
+            (None, Some(_)) => return Err(invalid("tls_cert", "`tls_key` needs `tls_cert`, the certificate of it")),
+            _ => {}
         }
         if !self.tls && !self.plaintext && !is_this_host(&self.host) {
             let why = "without TLS the password and every message can be read on the way: use `amqps://`, or say `plaintext=true` if that is meant";
@@ -284,6 +319,7 @@ impl fmt::Debug for Options {
             .field("tls", &self.tls)
             .field("lanes", &self.lanes)
             .field("prefetch", &self.prefetch)
+            .field("entry", &self.entry)
             .field("heartbeat", &self.heartbeat)
             .finish_non_exhaustive()
     }
@@ -324,7 +360,7 @@ mod tests {
     #[test]
     fn a_url_says_everything_that_the_builder_says() {
         let url = "amqp://me:p%40ss%2F@127.0.0.1:5673/a%2Fb?lanes=8&prefetch=20&heartbeat=5s&connect_limit=1s&answer_limit=2s\
-                   &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&auto_create=true&plaintext=true";
+                   &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&entry=modulus-hash&auto_create=true&plaintext=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!((read.user.as_str(), read.password.as_str(), read.vhost.as_str()), ("me", "p@ss/", "a/b"));
         assert_eq!((read.address(), read.lanes, read.prefetch), (("127.0.0.1", 5673), 8, 20));
@@ -332,6 +368,7 @@ mod tests {
         assert_eq!((read.connect_limit, read.answer_limit), (Duration::from_secs(1), Duration::from_secs(2)));
         assert_eq!((read.settle_count, read.settle_interval), (Some(10), Duration::from_millis(20)));
         assert_eq!((read.handover, read.max_message), (Duration::from_secs(1), 1024));
+        assert_eq!(read.entry, Entry::ModulusHash);
         assert!(read.auto_create && read.plaintext && !read.tls);
         let plain = Options::from_url("amqp://localhost").unwrap();
         assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.address().1), ("guest", "/", 5672));
@@ -347,11 +384,14 @@ mod tests {
             ("amqp://me:secret@127.0.0.1?lanes=1025", "lanes"),
             ("amqp://me:secret@127.0.0.1?lanes=8&lanes=8", "lanes"),
             ("amqp://me:secret@127.0.0.1?prefetch=0", "prefetch"),
+            ("amqp://me:secret@127.0.0.1?entry=fanout", "entry"),
             ("amqp://me:secret@127.0.0.1?prefetch=70000", "prefetch"),
             ("amqp://me:secret@127.0.0.1?heartbeat=1500ms", "heartbeat"),
             ("amqp://me:secret@127.0.0.1?heartbeat=0s", "heartbeat"),
             ("amqp://me:secret@127.0.0.1?settle_count=251", "settle_count"),
             ("amqp://me:secret@127.0.0.1?tls_ca=ca.pem", "tls_ca"),
+            ("amqp://me:secret@127.0.0.1?tls_cert=me.pem&tls_key=me.key", "tls_cert"),
+            ("amqp://me:secret@127.0.0.1?tls_key=me.key", "tls_key"),
             ("amqp://me:secret@127.0.0.1/a/b", "url"),
             ("amqp://me:secret%zz@127.0.0.1", "url"),
             ("amqp://me:secret@127.0.0.1#x", "url"),
@@ -365,6 +405,20 @@ mod tests {
         }
         assert!(Options::from_url("amqp://me:secret@h.example?plaintext=true").is_ok());
         assert!(!format!("{:?}", Options::from_url("amqp://me:secret@127.0.0.1").unwrap()).contains("secret"));
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_certificate_and_its_key_come_together() {
+        let read = Options::from_url("amqps://h.example?tls_ca=a.pem&tls_cert=b.pem&tls_key=c.key").unwrap();
+        let files = [&read.tls_ca, &read.tls_cert, &read.tls_key].map(|file| file.as_deref().unwrap());
+        assert_eq!(files, ["a.pem", "b.pem", "c.key"].map(std::path::Path::new));
+        assert_eq!(read.address().1, 5671);
+        for (url, name) in
+            [("amqps://h.example?tls_cert=b.pem", "tls_key"), ("amqps://h.example?tls_key=c.key", "tls_cert")]
+        {
+            assert_eq!(Options::from_url(url).unwrap_err().context("option"), Some(name), "{url}");
+        }
     }
 
     #[cfg(not(feature = "tls"))]

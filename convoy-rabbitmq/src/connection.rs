@@ -11,7 +11,6 @@ use convoy_core::{Moment, Result};
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::QueueDeclareOptions;
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties, Consumer, Event};
@@ -21,7 +20,7 @@ use tokio::time::{timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::config::Options;
-use crate::{error, names};
+use crate::{error, names, tls};
 
 /// A connection that lives until it breaks or is let go. Rights that rest on it end the moment it is seen to break.
 pub(crate) struct Link {
@@ -272,16 +271,8 @@ impl Pause {
 type Builder = lapin::DefaultConnectionBuilder;
 
 fn builder(options: &Options, uri: AMQPUri, properties: ConnectionProperties) -> Result<Builder> {
-    let mut tls = OwnedTLSConfig::default();
-    if let Some(file) = &options.tls_ca {
-        let read = std::fs::read_to_string(file);
-        let pem = read.map_err(|e| {
-            convoy_core::option::invalid("tls_ca", format!("{} cannot be read", file.display())).caused_by(e)
-        })?;
-        tls.cert_chain = Some(pem);
-    }
     let builder = Builder::new().map_err(|e| error::of(e, "connect"))?;
-    Ok(builder.with_uri(uri).with_properties(properties).with_tls_config(tls))
+    Ok(builder.with_uri(uri).with_properties(properties).with_tls_config(tls::config(options)?))
 }
 
 fn uri(options: &Options) -> AMQPUri {

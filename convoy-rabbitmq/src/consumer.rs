@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout_at};
 use crate::config::Options;
 use crate::connection::{Link, Pause, Publishing};
 use crate::dead::Copies;
+use crate::entry::Entry;
 use crate::error;
 use crate::lane::{Ask, Ended, Lane, Shared};
 use crate::members::{self, Members};
@@ -124,7 +125,11 @@ impl Source for RabbitSource {
     }
 
     fn place(&self, session: &SessionId) -> Place {
-        Place::Lane(names::lane(session, self.shared.names.lanes))
+        match self.shared.names.entry {
+            Entry::Slots => Place::Lane(names::lane(session, self.shared.names.lanes)),
+            // Only the broker knows: nobody is asked for it by name.
+            _ => Place::Session(session.clone()),
+        }
     }
 
     fn awaits(&self, place: &Place) -> bool {

@@ -27,6 +27,7 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use uuid::Uuid;
 
+use crate::entry::Entry;
 use crate::names;
 
 const SESSION: &str = "convoy-session";
@@ -129,6 +130,7 @@ pub(crate) fn id_of(properties: &BasicProperties) -> Option<MessageId> {
 pub(crate) struct Stands<'a> {
     pub(crate) lane: u32,
     pub(crate) lanes: u32,
+    pub(crate) entry: Entry,
     pub(crate) position: Position,
     /// Unique in this process and lane: a message without a session gets its own of this.
     pub(crate) place: u64,
@@ -141,9 +143,12 @@ pub(crate) fn incoming(at: &Stands<'_>, body: Bytes) -> Inbound {
     let empty = FieldTable::default();
     let table = properties.headers().as_ref().unwrap_or(&empty);
     let (headers, mut defect) = headers(table);
-    let session = match bytes(table, SESSION).map(|id| (id.len(), SessionId::new(Bytes::copy_from_slice(id)))) {
+    let key = at.delivery.routing_key.as_str();
+    // Who cannot hash may not be able to set a header either.
+    let named = bytes(table, SESSION).or_else(|| (at.entry != Entry::Slots).then_some(key.as_bytes()));
+    let session = match named.map(|id| (id.len(), SessionId::new(Bytes::copy_from_slice(id)))) {
         Some((_, Ok(session))) => {
-            if names::lane(&session, at.lanes) != at.lane {
+            if !at.entry.leads(&session, key, at.lane, at.lanes) {
                 defect = defect.or(Some(Defect::Misrouted));
             }
             session
@@ -439,7 +444,14 @@ mod tests {
                 all.insert(names::short(name.to_owned()), value);
                 let mut delivery = Delivery::mock(1, "".into(), "".into(), true, Vec::new());
                 delivery.properties = BasicProperties::default().with_headers(FieldTable::from(all));
-                let at = Stands { lane: 0, lanes: 1, position: Position::new(1), place: 1, delivery: &delivery };
+                let at = Stands {
+                    lane: 0,
+                    lanes: 1,
+                    entry: Entry::Slots,
+                    position: Position::new(1),
+                    place: 1,
+                    delivery: &delivery,
+                };
                 let message = incoming(&at, Bytes::new());
                 assert!(message.defect.is_some() || name == SESSION, "{name}");
                 stored(1, &delivery, Bytes::new());

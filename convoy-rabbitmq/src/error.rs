@@ -13,6 +13,12 @@ pub(crate) fn of(error: lapin::Error, operation: &'static str) -> Error {
     if let Some(said) = said(&error) {
         it = it.with("broker", said);
     }
+    if let Some(why) = about_tls(&error) {
+        it = it.because(why);
+    }
+    if operation == "connect" && matches!(error.kind(), lapin::ErrorKind::ParsingError(_)) {
+        it = it.because("what answers does not speak AMQP 0-9-1; a port of TLS wants `amqps://`");
+    }
     it.caused_by(error)
 }
 
@@ -24,7 +30,7 @@ fn meaning(error: &lapin::Error) -> (ErrorKind, Scope) {
             AMQPErrorKind::Soft(soft) => (of_soft(soft), Scope::Delivery),
             AMQPErrorKind::Hard(hard) => of_hard(hard),
         },
-        L::IOError(io) if is_about_tls(io) => (ErrorKind::Unauthorized, Scope::Client),
+        L::IOError(_) if about_tls(error).is_some() => (ErrorKind::Unauthorized, Scope::Client),
         L::IOError(_) | L::MissingHeartbeatError | L::InvalidConnectionState(_) => {
             (ErrorKind::Disconnected, Scope::Connection)
         }
@@ -65,8 +71,32 @@ fn said(error: &lapin::Error) -> Option<String> {
     }
 }
 
-fn is_about_tls(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::InvalidData
+/// Why TLS failed. What its library says names the fault; what is to be done about it, and on which side, is said here.
+fn about_tls(error: &lapin::Error) -> Option<String> {
+    match error.kind() {
+        lapin::ErrorKind::IOError(io) if io.kind() == std::io::ErrorKind::InvalidData => Some(tls(&io.to_string())),
+        _ => None,
+    }
+}
+
+fn tls(said: &str) -> String {
+    /// What a broker says of a client's certificate that it does not take.
+    const OF_CLIENTS: &[&str] =
+        &["UnknownCA", "BadCertificate", "CertificateExpired", "CertificateUnknown", "AccessDenied"];
+    let why = if said.contains("InvalidContentType") {
+        "the port does not speak TLS"
+    } else if said.contains("keys may not be consistent") {
+        "`tls_key` is not the key of `tls_cert`"
+    } else if said.contains("CertificateRequired") {
+        "the broker asks for a certificate of this client: name one with `tls_cert` and `tls_key`"
+    } else if said.contains("alert") && OF_CLIENTS.iter().any(|alert| said.contains(alert)) {
+        "the broker does not accept this client's certificate (`tls_cert`)"
+    } else if said.contains("peer certificate") {
+        "the broker's certificate is not accepted"
+    } else {
+        "TLS failed"
+    };
+    format!("{why}: {said}")
 }
 
 /// Whether the broker says that it is there and closed to everybody else: an exclusive queue of a connection that lives.
@@ -77,6 +107,11 @@ pub(crate) fn is_locked(error: &lapin::Error) -> bool {
 /// Whether the broker says that there is no such thing.
 pub(crate) fn is_missing(error: &lapin::Error) -> bool {
     soft(error) == Some(&AMQPSoftError::NOTFOUND)
+}
+
+/// Whether the broker does not know an exchange's type. A newer one refuses that, an older one ends the connection.
+pub(crate) fn is_unknown_type(error: &lapin::Error) -> bool {
+    said(error).is_some_and(|said| said.contains("unknown exchange type") || said.contains("invalid exchange type"))
 }
 
 /// What the broker says of a declaration that does not fit what is there.
@@ -199,6 +234,25 @@ mod tests {
             let error = from(code, "WHAT - it said");
             assert_eq!((error.kind(), error.scope()), (kind, scope), "{code}");
             assert_eq!(error.context("broker"), Some("WHAT - it said"));
+        }
+    }
+
+    /// In the words of rustls, which are no promise of its: the tests with a real broker hold them to it.
+    #[test]
+    fn what_tls_says_is_told_with_what_to_do() {
+        for (said, told) in [
+            ("received corrupt message of type InvalidContentType", "does not speak TLS"),
+            ("received fatal alert: CertificateRequired", "`tls_cert` and `tls_key`"),
+            ("keys may not be consistent: KeyMismatch", "`tls_key` is not the key"),
+            ("received fatal alert: UnknownCA", "does not accept this client's certificate"),
+            ("invalid peer certificate: UnknownIssuer", "the broker's certificate is not accepted"),
+            ("received fatal alert: HandshakeFailure", "TLS failed"),
+        ] {
+            let io = std::io::Error::new(std::io::ErrorKind::InvalidData, said);
+            let error = of(lapin::Error::from(io), "connect");
+            assert_eq!((error.kind(), error.scope()), (ErrorKind::Unauthorized, Scope::Client), "{said}");
+            let shown = error.to_string();
+            assert!(shown.contains(told) && shown.contains(said), "{shown}");
         }
     }
 

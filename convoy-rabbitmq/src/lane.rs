@@ -369,9 +369,9 @@ impl Lane {
         }
         let body = Bytes::from(std::mem::take(&mut delivery.data));
         let position = Position { generation: epoch as u32, value: tag };
-        let lanes = self.shared.names.lanes;
+        let (lanes, entry) = (self.shared.names.lanes, self.shared.names.entry);
         // Tags of one channel stay far below 2^40.
-        let at = Stands { lane: self.lane, lanes, position, place: (epoch << 40) | tag, delivery: &delivery };
+        let at = Stands { lane: self.lane, lanes, entry, position, place: (epoch << 40) | tag, delivery: &delivery };
         let event = Event::Delivered { grant: held.grant, message: envelope::incoming(&at, body) };
         if held.reading { batch.push(event) } else { held.aside.push_back(event) }
     }

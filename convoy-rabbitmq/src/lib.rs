@@ -39,7 +39,33 @@
 //! channel.basic_publish("orders", str(slot(session)), body, mandatory=True,
 //!                       properties=pika.BasicProperties(headers={"convoy-session": session}, delivery_mode=2))
 //! ```
+//! `examples/publish.py` in this crate is a whole publisher, hash included; the tests of this project run it on real brokers.
 //! A message in a lane where the hash would not put its session is reported as misrouted, and stops the consumer unless that is allowed.
+//!
+//! # Publishers that cannot hash
+//!
+//! A channel with the option `entry=modulus-hash` or `entry=consistent-hash` is hashed by the broker, by exchanges of its types `x-modulus-hash` (built into 4.3) and
+//! `x-consistent-hash` (the plugin `rabbitmq_consistent_hash_exchange`, on every release). Whoever knows the session and the name of an exchange publishes to `orders.entry` with the session
+//! id as routing key, persistent and `mandatory`; the header may be left out. The hash is another one than that of slots, and both at work on one channel would put a session into two lanes: so
+//! convoy's own producers publish there too, and there is no exchange `orders`. The option is pinned: a member, or a producer, that says something else finds no queue, or no exchange.
+//!
+//! | name | what | for |
+//! |---|---|---|
+//! | `orders.entry` | durable fanout exchange | the channel, in place of `orders` |
+//! | `orders.billing.entry` | durable exchange of the type | hashes for the group; bound to its lanes and to `orders.entry` |
+//! | `orders.billing.g1.l64.p500.mh.lane.0` … (`ch` for the other type) | as above | the lanes of the group |
+//!
+//! It costs something. Session ids must be UTF-8 text, since that is what a routing key is. Nobody but the broker knows the lane of a session: `accept` by a session's name is unsupported, and a
+//! message is called misrouted only when its routing key is another one than its session. Above all, a lane that is deleted or unbound moves sessions between
+//! the *other* lanes, and those that had messages waiting lose their order; by slots, only what belongs to that lane is touched. `modulus-hash` goes by the set of queues, and has every session
+//! back in its lane once the lane is made again; `consistent-hash` goes by the order in which lanes were bound (seen on 4.3.6: two of four lanes bound again, and each of 200 sessions was in
+//! another one). So take the first where there is a choice, and hash where you can.
+//!
+//! # TLS
+//!
+//! `amqps://` needs the feature `tls`. The broker's certificate must be of an issuer that the system knows or that `tls_ca` names, in time, and for the host of the URL: nothing switches that off.
+//! A broker that asks for a certificate of its clients is given `tls_cert` with `tls_key`. All three are files of PEM, read again for each connection. What is wrong with a certificate,
+//! on either side, is in the error, which is not worth a repetition; no key and no password is in any.
 //!
 //! # What each guarantee rests on
 //!
@@ -85,9 +111,11 @@ mod config;
 mod connection;
 mod consumer;
 mod dead;
+mod entry;
 mod envelope;
 mod error;
 mod guarantees;
+mod hashing;
 mod lane;
 mod members;
 mod names;
@@ -95,8 +123,10 @@ mod outbox;
 mod producer;
 mod settle;
 mod spread;
+mod tls;
 mod topology;
 
 pub use backend::RabbitBroker;
 pub use config::Options;
+pub use entry::Entry;
 pub use guarantees::guarantees;

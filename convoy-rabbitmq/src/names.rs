@@ -3,6 +3,8 @@
 use convoy_core::{Error, ErrorKind, Result, SessionId};
 use lapin::types::ShortString;
 
+use crate::entry::Entry;
+
 /// Into how many slots the hash of a session falls. Fixed for ever: producers route to slots, and each group binds ranges of slots to its own lanes.
 pub(crate) const SLOTS: u32 = 1_024;
 
@@ -31,6 +33,7 @@ pub(crate) struct Names {
     pub(crate) group: String,
     pub(crate) lanes: u32,
     pub(crate) prefetch: u16,
+    pub(crate) entry: Entry,
 }
 
 impl Names {
@@ -40,8 +43,8 @@ impl Names {
         if group.is_empty() || group.contains('.') {
             return Err(wrong("group", group, "a consumer group's name has at least one character and no dot"));
         }
-        let names = Self { channel: channel.to_owned(), group: group.to_owned(), lanes, prefetch };
-        let longest = format!("convoy.{}", names.lane_text(lanes)).len();
+        let names = Self { channel: channel.to_owned(), group: group.to_owned(), lanes, prefetch, entry: Entry::Slots };
+        let longest = format!("convoy.{}", names.lane_text(lanes)).len() + Entry::ModulusHash.mark().len();
         if longest > 255 {
             return Err(wrong(
                 "channel",
@@ -52,20 +55,32 @@ impl Names {
         Ok(names)
     }
 
+    /// With the broker's hash instead of the publishers', if that is said.
+    pub(crate) fn entry(mut self, entry: Entry) -> Self {
+        self.entry = entry;
+        self
+    }
+
     fn base(&self) -> String {
         format!("{}.{}", self.channel, self.group)
     }
 
     fn lane_text(&self, lane: u32) -> String {
-        format!("{}.g{GENERATION}.l{}.p{}.lane.{lane}", self.base(), self.lanes, self.prefetch)
+        let Self { lanes, prefetch, entry, .. } = self;
+        format!("{}.g{GENERATION}.l{lanes}.p{prefetch}{}.lane.{lane}", self.base(), entry.mark())
     }
 
-    /// The queue of a lane. The number of lanes and the prefetch are part of the name: members that differ in one of them find no queue, and reorder nothing.
+    /// The queue of a lane. The number of lanes, the prefetch and who hashes are part of the name: members that differ in one of them find no queue, and reorder nothing.
     pub(crate) fn lane(&self, lane: u32) -> ShortString {
         short(self.lane_text(lane))
     }
 
-    /// The queue whose arguments pin the number of lanes and the prefetch; it never holds a message.
+    /// The exchange that hashes for this group, where one does.
+    pub(crate) fn hashing(&self) -> ShortString {
+        short(format!("{}.entry", self.base()))
+    }
+
+    /// The queue whose arguments pin the number of lanes, the prefetch and who hashes; it never holds a message.
     pub(crate) fn pin(&self) -> ShortString {
         short(format!("{}.pin", self.base()))
     }
@@ -81,7 +96,13 @@ impl Names {
     }
 }
 
-/// The exchange of a channel.
+/// The exchange that a channel is published to. Who is mistaken about who hashes finds none.
+pub(crate) fn exchange(channel: &str, entry: Entry) -> Result<ShortString> {
+    let plain = self::channel(channel)?;
+    Ok(if entry == Entry::Slots { plain } else { short(format!("{channel}.entry")) })
+}
+
+/// The name of a channel.
 pub(crate) fn channel(channel: &str) -> Result<ShortString> {
     match channel.len() {
         0 => Err(wrong("channel", channel, "a channel's name has at least one byte")),
@@ -152,5 +173,8 @@ mod tests {
         assert!(Names::new(&"c".repeat(190), &"g".repeat(60), 64, 500).is_err());
         let names = Names::new("orders.eu", "billing", 8, 500).unwrap();
         assert_eq!(names.lane(3).as_str(), "orders.eu.billing.g1.l8.p500.lane.3");
+        assert_eq!(names.entry(Entry::ModulusHash).lane(3).as_str(), "orders.eu.billing.g1.l8.p500.mh.lane.3");
+        assert_eq!(exchange("orders", Entry::Slots).unwrap().as_str(), "orders");
+        assert_eq!(exchange("orders", Entry::ConsistentHash).unwrap().as_str(), "orders.entry");
     }
 }

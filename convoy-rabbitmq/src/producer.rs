@@ -22,6 +22,7 @@ use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::config::Options;
 use crate::connection::{Link, Pause, Publishing};
+use crate::entry::Entry;
 use crate::outbox::Outbox;
 use crate::{envelope, error, names};
 
@@ -46,6 +47,7 @@ pub(crate) struct RabbitSink {
 struct Shared {
     channel: String,
     exchange: ShortString,
+    entry: Entry,
     sent: Outbox<Sent>,
     fates: Fates,
 }
@@ -84,7 +86,7 @@ impl RabbitSink {
         let (stop, stopped) = watch::channel(false);
         let (tell_end, ended) = watch::channel(false);
         let (sent, fates) = (Outbox::new(), Fates::default());
-        let shared = Arc::new(Shared { channel: channel.to_owned(), exchange, sent, fates });
+        let shared = Arc::new(Shared { channel: channel.to_owned(), exchange, entry: options.entry, sent, fates });
         let work = Work::new(Arc::clone(&shared), Arc::clone(&publishing));
         tokio::spawn(async move {
             work.run(taken, stopped).await;
@@ -326,9 +328,9 @@ impl Work {
                         .because("a run has one message here")),
                 };
             let ticket = run.ticket;
-            let (until, slot) = (run.until, names::slot(&run.session));
+            let (until, key) = (run.until, self.shared.entry.key(&run.session));
             self.waiting.pop_front();
-            let (content, properties) = match properties {
+            let (content, properties, key) = match properties.and_then(|(content, p)| Ok((content, p, key?))) {
                 Ok(it) => it,
                 Err(why) => {
                     self.shared.sent.push(Sent { ticket, outcome: Err(why) });
@@ -339,7 +341,6 @@ impl Work {
             let id = content.id();
             let mut sending: BoxFuture<'static, Confirmed> = Box::pin(async move {
                 let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-                let key = names::short(slot.to_string());
                 let answer = match channel.basic_publish(exchange, key, mandatory, content.body(), properties).await {
                     Ok(confirm) => confirm.await,
                     Err(why) => Err(why),

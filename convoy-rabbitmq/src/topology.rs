@@ -11,7 +11,9 @@ use lapin::{Channel, ExchangeKind};
 
 use crate::config::Options;
 use crate::connection::Link;
+use crate::entry::Entry;
 use crate::error;
+use crate::hashing;
 use crate::names::{self, Names, SLOTS};
 
 /// So many hand-overs a message may see. Never unlimited: a 3.10 broker then drops it at the first.
@@ -20,8 +22,8 @@ const DELIVERY_LIMIT: i64 = 1_000_000;
 /// So many bindings are asked for before an answer is waited for.
 const AT_ONCE: usize = 128;
 
-const PROVISION: &str = "provision";
-const CHECK: &str = "check";
+pub(crate) const PROVISION: &str = "provision";
+pub(crate) const CHECK: &str = "check";
 
 /// Makes what is missing, on one connection.
 pub(crate) async fn provision(options: &Options, topology: &Topology) -> Result<()> {
@@ -54,26 +56,31 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
     let groups: Vec<Names> = spec
         .groups()
         .iter()
-        .map(|group| Names::new(spec.name(), group, options.lanes, options.prefetch))
+        .map(|group| Ok(Names::new(spec.name(), group, options.lanes, options.prefetch)?.entry(options.entry)))
         .collect::<Result<_>>()?;
-    let exchange = names::channel(spec.name())?;
+    let exchange = names::exchange(spec.name(), options.entry)?;
     let channel = link.channel(PROVISION).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let direct = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
-    refusal(link.ask_raw(PROVISION, direct).await?, "exchange", exchange.as_str())?;
+    let declared =
+        channel.exchange_declare(exchange.clone(), of_exchange(options.entry), durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, declared).await?, "exchange", exchange.as_str())?;
     for names in &groups {
-        provision_group(link, &channel, &exchange, names).await?;
+        provision_group(link, &channel, names).await?;
+        match names.entry.hashing() {
+            None => bind_slots(link, &channel, &exchange, names).await?,
+            Some(kind) => hashing::provision(options, &exchange, names, kind).await?,
+        }
     }
     link.ask(PROVISION, channel.close(200, "provisioned".into())).await
 }
 
-async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
+async fn provision_group(link: &Link, channel: &Channel, names: &Names) -> Result<()> {
     // First, so that a group of another number of lanes is refused before anything is bound.
     declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
         ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
             .because(format!(
-                "the group is there with another number of lanes or another prefetch than {} and {}; say `lanes` and `prefetch` as it was made with",
-                names.lanes, names.prefetch
+                "the group is there with another number of lanes, another prefetch or another entry than {}, {} and {:?}; say `lanes`, `prefetch` and `entry` as it was made with",
+                names.lanes, names.prefetch, names.entry
             ))
             .with("channel", &names.channel)
             .with("group", &names.group)
@@ -88,6 +95,15 @@ async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString,
     for lane in 0..names.lanes {
         declare(link, channel, names.lane(lane), lane_arguments()).await?;
     }
+    Ok(())
+}
+
+/// The channel's own exchange: to each group by slots, or to all groups, each of which has one that hashes.
+fn of_exchange(entry: Entry) -> ExchangeKind {
+    if entry == Entry::Slots { ExchangeKind::Direct } else { ExchangeKind::Fanout }
+}
+
+async fn bind_slots(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
     let slots: Vec<u32> = (0..SLOTS).collect();
     for some in slots.chunks(AT_ONCE) {
         let bound = try_join_all(some.iter().map(|slot| {
@@ -106,7 +122,7 @@ async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: 
 }
 
 /// A refusal, with the name of what it is about.
-fn refusal<T>(answer: lapin::Result<T>, what: &'static str, name: &str) -> Result<T> {
+pub(crate) fn refusal<T>(answer: lapin::Result<T>, what: &'static str, name: &str) -> Result<T> {
     answer.map_err(|why| {
         let said = error::mismatch(&why);
         let it = error::of(why, PROVISION).with(what, name);
@@ -138,11 +154,15 @@ fn dead() -> FieldTable {
     lane_arguments()
 }
 
-/// The pin never holds a message: its bounds are the number of lanes and the prefetch, which the broker compares for us.
+/// The pin never holds a message: its bounds are the number of lanes, and the prefetch with who hashes, which the broker compares for us.
 fn pin(names: &Names) -> FieldTable {
     let mut arguments = quorum();
     put(&mut arguments, "x-max-length", AMQPValue::LongLongInt(i64::from(names.lanes)));
-    put(&mut arguments, "x-max-length-bytes", AMQPValue::LongLongInt(i64::from(names.prefetch)));
+    put(
+        &mut arguments,
+        "x-max-length-bytes",
+        AMQPValue::LongLongInt(i64::from(names.prefetch) + (names.entry.number() << 16)),
+    );
     arguments
 }
 
@@ -157,10 +177,10 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
         let mut findings = Vec::new();
         for spec in topology.channels() {
             let options = of_channel(options, spec)?;
-            let exchange = names::channel(spec.name())?;
-            check_exchange(&link, &exchange, spec.name(), &mut findings).await?;
+            let (exchange, kind) = (names::exchange(spec.name(), options.entry)?, of_exchange(options.entry));
+            check_exchange(&link, &exchange, kind, spec.name(), &mut findings).await?;
             for group in spec.groups() {
-                let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?;
+                let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?.entry(options.entry);
                 findings.extend(check_group(&link, &names).await?);
             }
         }
@@ -171,26 +191,32 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
     found
 }
 
-async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, into: &mut Vec<Finding>) -> Result<()> {
+async fn check_exchange(
+    link: &Arc<Link>,
+    exchange: &ShortString,
+    kind: ExchangeKind,
+    name: &str,
+    into: &mut Vec<Finding>,
+) -> Result<()> {
     let channel = link.channel(CHECK).await?;
     let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-    let asked = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, passive, FieldTable::default());
+    let asked = channel.exchange_declare(exchange.clone(), kind.clone(), passive, FieldTable::default());
     match link.ask_raw(CHECK, asked).await? {
         Ok(()) => {}
         Err(why) if error::is_missing(&why) => {
-            let what = format!("the channel `{name}` does not exist: there is no exchange of that name");
+            let what = format!("the channel `{name}` does not exist: there is no exchange `{exchange}`");
             into.push(Finding::new(Severity::Breaks, "channel-missing", what, "provision it"));
             return Ok(());
         }
         Err(why) => return Err(error::of(why, CHECK).with("exchange", name)),
     }
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let asked = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
+    let asked = channel.exchange_declare(exchange.clone(), kind.clone(), durable, FieldTable::default());
     match link.ask_raw(CHECK, asked).await? {
         Ok(()) => {}
         Err(why) => match (error::mismatch(&why), error::forbidden(&why)) {
             (Some(said), _) => {
-                let what = format!("the exchange `{name}` is not a durable direct one: {said}");
+                let what = format!("the exchange `{exchange}` is not a durable one of the type {kind:?}: {said}");
                 into.push(Finding::new(
                     Severity::Breaks,
                     "exchange",
@@ -208,7 +234,7 @@ async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, in
 
 /// What is wrong with a group. Each thing that is missing or differs is named.
 pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+    let mut findings = hashing::check(link, names).await?;
     if is_as_wanted(link, names).await? {
         return Ok(findings);
     }
@@ -221,11 +247,11 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
     match compare(link, &names.pin(), pin(names)).await? {
         Same::Yes => {}
         Same::No(said) => {
-            let (lanes, prefetch) = (names.lanes, names.prefetch);
+            let (lanes, prefetch, entry) = (names.lanes, names.prefetch, names.entry);
             let what = format!(
-                "the group `{group}` of channel `{channel}` was not made with {lanes} lanes and a prefetch of {prefetch}: {said}"
+                "the group `{group}` of channel `{channel}` was not made with {lanes} lanes, a prefetch of {prefetch} and the entry {entry:?}: {said}"
             );
-            let remedy = "say `lanes` and `prefetch` as it was made with (`x-max-length` and `x-max-length-bytes` of its pin): other ones put sessions into other lanes";
+            let remedy = "say `lanes`, `prefetch` and `entry` as it was made with (`x-max-length` and `x-max-length-bytes` of its pin): other ones put sessions into other lanes";
             findings.push(Finding::new(Severity::Breaks, "lane-count", what, remedy));
             return Ok(findings);
         }
