@@ -75,9 +75,10 @@ impl Docker {
         tool::run(&format!("docker {}", args.join(" ")), Command::new("docker").args(args), &self.log(), limit)
     }
 
-    /// One for each release, so that they run beside each other.
+    /// One for each release and name, as the folders are, so that they run beside each other.
     fn project(&self) -> String {
-        format!("convoy-rabbitmq-{}", self.release.name.replace('.', "-"))
+        let folder = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("convoy-{}", folder.replace('.', "-"))
     }
 
     fn marker(&self) -> PathBuf {
@@ -86,5 +87,18 @@ impl Docker {
 
     fn log(&self) -> PathBuf {
         self.folder.join("docker.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::release::ALL;
+    use super::*;
+
+    #[test]
+    fn brokers_with_names_of_their_own_are_containers_of_their_own() {
+        let project = |folder: &str| Docker::of(Path::new(folder), &ALL[0]).project();
+        assert_eq!(project("x/rabbitmq-4.3"), "convoy-rabbitmq-4-3");
+        assert_eq!(project("x/rabbitmq-4.3-other"), "convoy-rabbitmq-4-3-other");
     }
 }
