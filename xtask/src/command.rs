@@ -85,6 +85,14 @@ impl Program {
         self
     }
 
+    /// With another program, and what that is given, as its last arguments.
+    pub(crate) fn with(mut self, other: Self) -> Self {
+        self.command.arg(other.command.get_program()).args(other.command.get_args());
+        self.command.envs(other.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.shown = format!("{} {}", self.shown, other.shown);
+        self
+    }
+
     /// Runs it and shows what it prints.
     pub(crate) fn run(mut self) -> Result<Ran, String> {
         println!("\n$ {}", self.shown);

@@ -10,6 +10,7 @@ mod chaos;
 mod check;
 mod command;
 mod conformance;
+mod python;
 mod sim;
 mod summary;
 mod test;
@@ -18,9 +19,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--quick | --all]      everything that can run here: unit and doc tests, conformance, simulation, examples
-                                        --quick: fewer schedules, no seeded bugs, no RabbitMQ; --all: each release of it, and the benchmarks too
+                                        --quick: fewer schedules, no seeded bugs, no RabbitMQ; --all: each release of it, TLS, and the benchmarks too
 cargo xtask conformance memory|rabbitmq [--release R | --all] [...]
                                         the scenarios on one backend, its broker started where it needs one
+                                        rabbitmq --tls: the tests of TLS; rabbitmq --via testcontainers: in a container that `testcontainers` starts
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
 cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
@@ -28,7 +30,7 @@ cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker ki
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
 cargo xtask brokers up rabbitmq         a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively:
                                         from Debian's packages, as root, in a folder below target/, on 127.0.0.1 only
-                                        --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --native, --docker, --port N
+                                        --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --native, --docker, --port N, --tls FOLDER
 cargo xtask brokers status [--release R]
 cargo xtask brokers down [--release R] [--wipe]
                                         ends what was started here; --wipe: and removes what it stored";

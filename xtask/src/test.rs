@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::command::{Program, built, cargo, program, root};
-use crate::conformance::{RELEASES, on_rabbitmq};
+use crate::conformance::{ON_RABBITMQ, Parts, RELEASES, on_rabbitmq, on_url, tls};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
@@ -13,16 +13,17 @@ const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "conv
 struct Extent {
     schedules: &'static str,
     bugs: bool,
-    benches: bool,
+    /// TLS, whose building is a minute, and the benchmarks.
+    all: bool,
     /// On how many releases of RabbitMQ the suite runs.
     releases: usize,
 }
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let extent = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Extent { schedules: "200000", bugs: true, benches: false, releases: 1 },
-        ["--quick"] => Extent { schedules: "20000", bugs: false, benches: false, releases: 0 },
-        ["--all"] => Extent { schedules: "200000", bugs: true, benches: true, releases: RELEASES.len() },
+        [] => Extent { schedules: "200000", bugs: true, all: false, releases: 1 },
+        ["--quick"] => Extent { schedules: "20000", bugs: false, all: false, releases: 0 },
+        ["--all"] => Extent { schedules: "200000", bugs: true, all: true, releases: RELEASES.len() },
         _ => return Err(format!("`test` does not take `{}`", args.join(" "))),
     };
     let mut summary = Summary::new("test");
@@ -31,7 +32,10 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         simulation(&mut summary, &extent)?;
         examples(&mut summary)?;
         rabbitmq(&mut summary, &extent)?;
-        for bench in ["engine", "memory"].iter().filter(|_| extent.benches) {
+        if extent.all {
+            tls(&mut summary, RELEASES, &[]);
+        }
+        for bench in ["engine", "memory"].iter().filter(|_| extent.all) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
     }
@@ -88,9 +92,11 @@ fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
     let orders = built()?.join("examples").join("orders");
     for release in &RELEASES[..extent.releases] {
         on_rabbitmq(summary, release, |url| {
-            let suite = with_cargo(&["--no-fail-fast", "--test", "rabbitmq"]).env("CONVOY_RABBITMQ_URL", url).run();
+            let run = |(target, part)| (part, on_url(target, with_cargo(&["--no-fail-fast", "--test", target]), url));
+            let mut ran: Parts = ON_RABBITMQ.map(run).into();
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
-            vec![(String::new(), suite), ("example orders".to_owned(), program(&orders, failing).run())]
+            ran.push(("example orders", program(&orders, failing).run()));
+            ran
         });
     }
     Ok(())
@@ -110,7 +116,7 @@ impl Target {
 
     /// Whether that broker is a program of its own.
     fn needs_broker(&self) -> bool {
-        self.name == "rabbitmq"
+        self.name.starts_with("rabbitmq")
     }
 }
 

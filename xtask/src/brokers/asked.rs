@@ -1,5 +1,7 @@
 //! What the command line asks for.
 
+use std::path::PathBuf;
+
 use super::release::{ALL, Ports, Release};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub(super) struct Asked {
     pub(super) wipe: bool,
     /// A broker beside the one that everybody uses, with data of its own.
     pub(super) named: Option<String>,
+    /// It speaks TLS, too, with what this folder has.
+    pub(super) tls: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,8 @@ impl Asked {
             Some(other) => return Err(format!("`brokers` does not know `{other}`: say `up`, `down` or `status`")),
             None => return Err("say what: `brokers up`, `brokers down` or `brokers status`".to_owned()),
         };
-        let mut asked = Self { verb, release: None, way: Way::Either, ports: None, wipe: false, named: None };
+        let mut asked =
+            Self { verb, release: None, way: Way::Either, ports: None, wipe: false, named: None, tls: None };
         let mut named = false;
         while let Some(arg) = args.next() {
             let (option, joined) = arg.split_once('=').map_or((arg, None), |(option, value)| (option, Some(value)));
@@ -54,6 +59,7 @@ impl Asked {
                     let port = value()?;
                     asked.ports = Some(Ports::from(port.parse().map_err(|_| format!("`{port}` is no port"))?)?);
                 }
+                ("--tls", Verb::Up) => asked.tls = Some(PathBuf::from(value()?)),
                 ("--native", Verb::Up) if asked.way != Way::Docker && joined.is_none() => asked.way = Way::Native,
                 ("--docker", Verb::Up) if asked.way != Way::Native && joined.is_none() => asked.way = Way::Docker,
                 ("--wipe", Verb::Down) if joined.is_none() => asked.wipe = true,
@@ -66,6 +72,12 @@ impl Asked {
         }
         if verb == Verb::Up && !named {
             return Err("say which: `brokers up rabbitmq`".to_owned());
+        }
+        if asked.tls.is_some() && asked.way == Way::Docker {
+            return Err("`--tls` is for a native start".to_owned());
+        }
+        if asked.tls.is_some() {
+            asked.way = Way::Native;
         }
         Ok(asked)
     }
@@ -101,6 +113,8 @@ mod tests {
         assert_eq!(read("up --docker rabbitmq --release=3.10")?.way, Way::Docker);
         assert!(read("down --wipe")?.wipe);
         assert_eq!(read("up rabbitmq --named chaos")?.named.as_deref(), Some("chaos"));
+        let tls = read("up rabbitmq --tls some/folder")?;
+        assert_eq!((tls.tls, tls.way), (Some("some/folder".into()), Way::Native));
         assert_eq!(read("status")?.releases().count(), ALL.len());
         assert_eq!(read("down rabbitmq --release 4.3")?.releases().map(|r| r.name).collect::<Vec<_>>(), ["4.3"]);
         Ok(())
@@ -119,6 +133,8 @@ mod tests {
             "up rabbitmq --port 70000",
             "up rabbitmq --native --docker",
             "up rabbitmq --native=yes",
+            "up rabbitmq --tls",
+            "up rabbitmq --docker --tls x",
             "up rabbitmq --wipe",
             "down --native",
             "down --named ../x",

@@ -15,6 +15,7 @@ mod place;
 mod process;
 mod release;
 mod status;
+mod tls;
 mod tool;
 mod up;
 
@@ -27,4 +28,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         Verb::Down => down::down(&asked),
         Verb::Status => status::status(&asked),
     })
+}
+
+/// The tag of the official image of this release.
+pub(crate) fn image_tag(release: &str) -> Result<&'static str, String> {
+    release::Release::named(release).map(|release| release.tag)
 }

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use super::debian::{self, NODE};
 use super::process::PidFile;
 use super::release::{Ports, Release};
+use super::tls::Tls;
 use super::tool::{self, TICK};
 
 const SETTINGS: &str = include_str!("rabbitmq.conf");
+const PLUGINS: &str = include_str!("enabled_plugins");
 /// A node writes what it has to disk before it ends.
 const STOP: Duration = Duration::from_secs(30);
 const LISTEN: Duration = Duration::from_secs(20);
@@ -56,7 +58,7 @@ impl Native {
     }
 
     /// Starts it and returns at once. The child is there to be asked whether it has ended.
-    pub(super) fn start(&self, release: &Release, ports: Ports) -> Result<Child, String> {
+    pub(super) fn start(&self, release: &Release, ports: Ports, tls: Option<&Tls>) -> Result<Child, String> {
         debian::possible()?;
         self.stop()?;
         for (port, what) in ports.each() {
@@ -68,6 +70,7 @@ impl Native {
         let tree = debian::tree(&self.programs, release)?;
         let node = self.folder.join("node");
         prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
+        tls.map_or(Ok(()), |tls| tls.put_into(&tree, &node, ports.tls))?;
         // First, and by us: a node that finds none starts one itself, which then stays for ever.
         let port = ports.epmd.to_string();
         let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
@@ -160,7 +163,7 @@ fn prepare(tree: &Path, node: &Path, ports: Ports) -> Result<(), String> {
     };
     fs::create_dir_all(node).map_err(told)?;
     fs::write(node.join("rabbitmq.conf"), configuration(ports)).map_err(told)?;
-    fs::write(node.join("enabled_plugins"), "[rabbitmq_management].\n").map_err(told)?;
+    fs::write(node.join("enabled_plugins"), PLUGINS).map_err(told)?;
     let cookie = node.join(".erlang.cookie");
     if !cookie.exists() {
         fs::write(&cookie, secret().map_err(told)?).map_err(told)?;

@@ -36,6 +36,8 @@ impl Release {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) amqp: u16,
+    /// AMQP over TLS, where that is asked for.
+    pub(super) tls: u16,
     /// The HTTP API of the management plugin.
     pub(super) http: u16,
     /// The port mapper of Erlang, one for each broker, so that it can be stopped with it.
@@ -49,12 +51,13 @@ impl Ports {
         if !(1024..=12_000).contains(&amqp) {
             return Err(format!("port {amqp}: take one from 1024 to 12000, the others are counted up from it"));
         }
-        Ok(Self { amqp, http: amqp + 10_000, epmd: amqp + 15_000, dist: amqp + 20_000 })
+        Ok(Self { amqp, tls: amqp + 5_000, http: amqp + 10_000, epmd: amqp + 15_000, dist: amqp + 20_000 })
     }
 
     /// Each with what it is for.
-    pub(super) fn each(self) -> [(u16, &'static str); 4] {
-        [(self.amqp, "AMQP"), (self.http, "HTTP API"), (self.epmd, "epmd"), (self.dist, "Erlang distribution")]
+    pub(super) fn each(self) -> [(u16, &'static str); 5] {
+        let Self { amqp, tls, http, epmd, dist } = self;
+        [(amqp, "AMQP"), (tls, "AMQP over TLS"), (http, "HTTP API"), (epmd, "epmd"), (dist, "Erlang distribution")]
     }
 
     pub(super) fn endpoint(self) -> String {

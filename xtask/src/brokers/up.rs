@@ -1,5 +1,6 @@
 //! `brokers up`: a broker that answers, by whatever way this machine has.
 
+use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,12 @@ use super::amqp::{self, Server};
 use super::asked::{Asked, Way};
 use super::place::{How, Place, ready};
 use super::release::{ALL, Ports};
+use super::tls::Tls;
 use super::tool::TICK;
 
-/// A first start takes 4 to 8 s where nothing else runs.
-const READY: Duration = Duration::from_secs(90);
+/// A first start takes 4 to 8 s where nothing else runs, and was seen to take minutes on a machine that had ten times its work.
+const READY: Duration = Duration::from_secs(180);
+const LISTENS: Duration = Duration::from_secs(10);
 
 /// A broker that answers.
 struct Up {
@@ -35,9 +38,10 @@ pub(super) fn up(asked: &Asked) -> bool {
             if !release.has(&version) {
                 println!("note: that is what Debian {} has today, and no {}", release.suite, release.name);
             }
+            let tls = if asked.tls.is_some() { format!(" tls=amqps://localhost:{}", ports.tls) } else { String::new() };
             let (how, pid) = (how.name(), pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string()));
             println!(
-                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint} how={how} fresh={fresh} pid={pid} seconds={seconds:.1}"
+                "RESULT cmd=brokers broker=rabbitmq version={version} endpoint={endpoint}{tls} how={how} fresh={fresh} pid={pid} seconds={seconds:.1}"
             );
             true
         }
@@ -57,11 +61,12 @@ fn bring_up(place: &Place, asked: &Asked) -> Result<Up, String> {
         return Ok(up);
     }
     let ports = asked.ports.map_or_else(|| place.usual_ports(), Ok)?;
-    if let Ok(server) = amqp::hello(ports.amqp) {
+    let tls = asked.tls.as_deref().map(Tls::of).transpose()?;
+    if let (Ok(server), None) = (amqp::hello(ports.amqp), &tls) {
         return found(place, ports, server);
     }
     place.note(ports)?;
-    let started = start(place, asked.way, ports);
+    let started = start(place, asked.way, ports, tls.as_ref());
     if started.is_err() {
         place.forget();
     }
@@ -76,7 +81,8 @@ fn running(place: &Place, asked: &Asked, how: How) -> Result<Option<Up>, String>
         Way::Native => how != How::Native,
         Way::Docker => how != How::Docker,
     };
-    if asks_otherwise || asked.ports.is_some_and(|asked| asked != ports) {
+    // What it has of TLS is not known any more.
+    if asks_otherwise || asked.tls.is_some() || asked.ports.is_some_and(|asked| asked != ports) {
         let how = how.name();
         return Err(format!(
             "it is up already, {how}, at {}: `cargo xtask brokers down` comes first",
@@ -117,14 +123,14 @@ fn found(place: &Place, ports: Ports, server: Server) -> Result<Up, String> {
     Ok(Up { server, ports, how: How::Found, fresh: false, pid: None })
 }
 
-fn start(place: &Place, way: Way, ports: Ports) -> Result<Up, String> {
+fn start(place: &Place, way: Way, ports: Ports, tls: Option<&Tls>) -> Result<Up, String> {
     if way != Way::Native {
         match in_docker(place, ports) {
             Err(why) if way == Way::Either => println!("a native start, since Docker cannot: {why}"),
             outcome => return outcome,
         }
     }
-    natively(place, ports)
+    natively(place, ports, tls)
 }
 
 fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
@@ -138,18 +144,35 @@ fn in_docker(place: &Place, ports: Ports) -> Result<Up, String> {
     }
 }
 
-fn natively(place: &Place, ports: Ports) -> Result<Up, String> {
+fn natively(place: &Place, ports: Ports, tls: Option<&Tls>) -> Result<Up, String> {
     let (how, begun) = (How::Native, Instant::now());
-    let started = place.native.start(place.release, ports);
+    let started = place.native.start(place.release, ports, tls);
     let mut child = started.map_err(|why| why + &stopped(place))?;
     let made = begun.elapsed();
-    match wait(ports, READY, || ended(&mut child)) {
+    let ready = wait(ports, READY, || ended(&mut child)).and_then(|server| {
+        // The broker opens this one right after the other.
+        let tls = tls.map_or(Ok(()), |_| listens(ports.tls));
+        tls.map(|()| server)
+    });
+    match ready {
         Ok(server) => {
             let seconds = (begun.elapsed() - made).as_secs_f64();
             println!("started as process {}, ready after {seconds:.1} s", child.id());
             Ok(Up { server, ports, how, fresh: true, pid: Some(child.id()) })
         }
         Err(why) => Err(why + &stopped(place) + &place.native.last_words()),
+    }
+}
+
+fn listens(port: u16) -> Result<(), String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let until = Instant::now() + LISTENS;
+    loop {
+        match TcpStream::connect_timeout(&address, LISTENS) {
+            Ok(_) => return Ok(()),
+            Err(e) if Instant::now() >= until => return Err(format!("{address}: {e}")),
+            Err(_) => std::thread::sleep(TICK),
+        }
     }
 }
 

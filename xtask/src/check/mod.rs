@@ -13,6 +13,7 @@ use crate::summary::Summary;
 const LINTED: &[&[&str]] = &[
     &["--workspace", "--all-targets"],
     &["--workspace", "--all-targets", "--features", "convoy-conformance/sim"],
+    &["--package", "convoy-conformance", "--all-targets", "--features", "tls,testcontainers"],
     &["--package", "convoy-mq", "--no-default-features"],
     &["--package", "convoy-mq", "--no-default-features", "--features", "json"],
     &["--package", "convoy-mq", "--no-default-features", "--features", "memory"],
