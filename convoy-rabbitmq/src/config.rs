@@ -10,6 +10,8 @@ use convoy_core::backend::{FenceKind, Limits};
 use convoy_core::option::{bytes, duration, flag, invalid, number};
 use url::Url;
 
+use crate::nodes::{self, Nodes};
+
 /// What can be set. Every name but those of the address is a method here and an option of the URL.
 ///
 /// ```
@@ -25,8 +27,7 @@ use url::Url;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    pub(crate) host: String,
-    pub(crate) port: Option<u16>,
+    pub(crate) nodes: Nodes,
     pub(crate) vhost: String,
     pub(crate) user: String,
     pub(crate) password: String,
@@ -66,8 +67,7 @@ impl Options {
     #[must_use]
     pub fn new(host: impl Into<String>) -> Self {
         Self {
-            host: host.into(),
-            port: None,
+            nodes: Nodes::one(host.into()),
             vhost: "/".to_owned(),
             user: "guest".to_owned(),
             password: "guest".to_owned(),
@@ -98,7 +98,15 @@ impl Options {
     /// The port; 5672, or 5671 with TLS, unless it is said.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = Some(port);
+        self.nodes.set_port(Some(port));
+        self
+    }
+
+    /// Another node of the same cluster, with its port unless that is the usual one: a further `host:port` behind a `,` in a URL. Each connection goes to the next of the nodes, the
+    /// first to one that is drawn; one that cannot be reached is passed over.
+    #[must_use]
+    pub fn node(mut self, host: impl Into<String>, port: impl Into<Option<u16>>) -> Self {
+        self.nodes.add((host.into(), port.into()));
         self
     }
 
@@ -128,7 +136,7 @@ impl Options {
         /// The heartbeat of connections, in whole seconds from 1 s on; 10 s unless it is said. A right that is not proved again for so long ends here, well before the
         /// broker, which waits for two missed heartbeats, can give it away.
         heartbeat: Duration;
-        /// How long connecting may take; 10 s unless it is said.
+        /// How long connecting to a node may take; 10 s unless it is said.
         connect_limit: Duration;
         /// How long the broker may take to answer a request; 10 s unless it is said.
         answer_limit: Duration;
@@ -145,12 +153,13 @@ impl Options {
         auto_create: bool;
     }
 
-    /// Reads `amqp://user:password@host:port/vhost?option=value`, or `amqps://` for TLS.
+    /// Reads `amqp://user:password@host:port/vhost?option=value`, or `amqps://` for TLS. A cluster has all its nodes in it: `amqp://user:password@a:5672,b:5672,c:5672`.
     ///
     /// # Errors
     /// [`InvalidOption`](convoy_core::ErrorKind::InvalidOption), naming the option. Never the password.
     pub fn from_url(url: &str) -> Result<Self> {
-        let parsed = Url::parse(url).map_err(|e| invalid("url", "the URL cannot be read").caused_by(e))?;
+        let (url, others) = nodes::split(url)?;
+        let parsed = Url::parse(&url).map_err(|e| invalid("url", "the URL cannot be read").caused_by(e))?;
         let tls = match parsed.scheme() {
             "amqp" => false,
             "amqps" => true,
@@ -167,7 +176,8 @@ impl Options {
             return Err(invalid("url", "an AMQP URL has no part behind `#`; write a `#` of the password as `%23`"));
         }
         let mut options = Self::new(host).tls(tls);
-        options.port = parsed.port();
+        options.nodes.set_port(parsed.port());
+        others.into_iter().for_each(|node| options.nodes.add(node));
         if !parsed.username().is_empty() || parsed.password().is_some() {
             options.user = decoded("url", parsed.username())?;
             options.password = decoded("url", parsed.password().unwrap_or_default())?;
@@ -228,7 +238,7 @@ impl Options {
         if !self.tls && self.tls_ca.is_some() {
             return Err(invalid("tls_ca", "`tls_ca` is for `amqps://`"));
         }
-        if !self.tls && !self.plaintext && !is_this_host(&self.host) {
+        if !self.tls && !self.plaintext && !self.nodes.all().all(|(host, _)| is_this_host(host)) {
             let why = "without TLS the password and every message can be read on the way: use `amqps://`, or say `plaintext=true` if that is meant";
             return Err(invalid("plaintext", why));
         }
@@ -257,8 +267,14 @@ impl Options {
         Ok(())
     }
 
-    pub(crate) fn address(&self) -> (&str, u16) {
-        (&self.host, self.port.unwrap_or(if self.tls { 5671 } else { 5672 }))
+    /// The port of a node of which none is said.
+    pub(crate) fn usual_port(&self) -> u16 {
+        if self.tls { 5671 } else { 5672 }
+    }
+
+    /// Where all nodes are, in the order in which they were named.
+    pub(crate) fn addresses(&self) -> Vec<(&str, u16)> {
+        self.nodes.all().map(|(host, port)| (host.as_str(), port.unwrap_or(self.usual_port()))).collect()
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -278,7 +294,7 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("address", &self.address())
+            .field("addresses", &self.addresses())
             .field("vhost", &self.vhost)
             .field("user", &self.user)
             .field("tls", &self.tls)
@@ -327,21 +343,36 @@ mod tests {
                    &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&auto_create=true&plaintext=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!((read.user.as_str(), read.password.as_str(), read.vhost.as_str()), ("me", "p@ss/", "a/b"));
-        assert_eq!((read.address(), read.lanes, read.prefetch), (("127.0.0.1", 5673), 8, 20));
+        assert_eq!((read.addresses(), read.lanes, read.prefetch), (vec![("127.0.0.1", 5673)], 8, 20));
         assert_eq!(read.heartbeat, Duration::from_secs(5));
         assert_eq!((read.connect_limit, read.answer_limit), (Duration::from_secs(1), Duration::from_secs(2)));
         assert_eq!((read.settle_count, read.settle_interval), (Some(10), Duration::from_millis(20)));
         assert_eq!((read.handover, read.max_message), (Duration::from_secs(1), 1024));
         assert!(read.auto_create && read.plaintext && !read.tls);
         let plain = Options::from_url("amqp://localhost").unwrap();
-        assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.address().1), ("guest", "/", 5672));
+        assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.addresses()[0].1), ("guest", "/", 5672));
         assert_eq!(Options::from_url("amqp://localhost/").unwrap().vhost, "/");
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_all_named() {
+        let built = Options::new("127.0.0.1").port(5673).node("localhost", 5674).node("[::1]", None).lanes(8);
+        let read = Options::from_url("amqp://127.0.0.1:5673,localhost:5674,[::1]?lanes=8").unwrap();
+        assert_eq!(read.addresses(), [("127.0.0.1", 5673), ("localhost", 5674), ("[::1]", 5672)]);
+        assert_eq!(format!("{built:?}"), format!("{read:?}"));
+        assert!(built.validate().is_ok());
+        assert!(Options::new("localhost").node("h.example", None).validate().is_err());
+        assert!(Options::new("localhost").node("h.example", 5672).plaintext(true).validate().is_ok());
     }
 
     #[test]
     fn what_is_wrong_is_named_and_no_secret_shown() {
         for (url, name) in [
             ("amqp://me:secret@h.example", "plaintext"),
+            ("amqp://me:secret@127.0.0.1,h.example", "plaintext"),
+            ("amqp://me:secret@h.example,127.0.0.1", "plaintext"),
+            ("amqp://me:secret@127.0.0.1,", "url"),
+            ("amqp://me:secret@127.0.0.1,127.0.0.1:x", "url"),
             ("amqp://me:secret@127.0.0.1?lane=8", "lane"),
             ("amqp://me:secret@127.0.0.1?lanes=0", "lanes"),
             ("amqp://me:secret@127.0.0.1?lanes=1025", "lanes"),

@@ -51,6 +51,7 @@
 //!   since the broker gives no position.
 //! - **A lost node of a cluster** is not seen by any request. 4.3 waits before it moves a lane away from a lost node's consumer, for longer than the lease
 //!   (`x-consumer-disconnected-timeout`, set here); 4.0 and before move it at once.
+//!   Name all nodes of a cluster in the URL (`amqp://user:password@a:5672,b:5672,c:5672`): a connection that ends is made again to the next of them that can be reached.
 //! - **Settled** means: the acknowledgement was written, and a request behind it on the same channel was answered while the consumer still stood. That alone is no proof on a quorum queue: the
 //!   broker's own client of it (`rabbit_fifo_client`) keeps acknowledgements to itself while 32 commands are not in the queue's log yet, answers declarations all the same, and forgets what it kept when
 //!   the channel closes (seen under chaos on 4.3.6: settled messages came again after clean hand-overs). So at most 28 commands go out, and then a request that goes through the log: a second
@@ -85,12 +86,14 @@ mod config;
 mod connection;
 mod consumer;
 mod dead;
+mod departures;
 mod envelope;
 mod error;
 mod guarantees;
 mod lane;
 mod members;
 mod names;
+mod nodes;
 mod outbox;
 mod producer;
 mod settle;

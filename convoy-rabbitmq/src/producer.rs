@@ -12,16 +12,17 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use hashbrown::{HashMap, HashSet};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::config::Options;
 use crate::connection::{Link, Pause, Publishing};
+use crate::departures::Departures;
 use crate::outbox::Outbox;
 use crate::{envelope, error, names};
 
@@ -37,7 +38,7 @@ pub(crate) struct RabbitSink {
     options: Options,
     runs: UnboundedSender<Run>,
     shared: Arc<Shared>,
-    publishing: Arc<Publishing>,
+    departures: Departures,
     stop: watch::Sender<bool>,
     ended: watch::Receiver<bool>,
 }
@@ -90,7 +91,8 @@ impl RabbitSink {
             work.run(taken, stopped).await;
             tell_end.send_replace(true);
         });
-        Self { options: options.clone(), runs, shared, publishing, stop, ended }
+        let departures = Departures::new(publishing);
+        Self { options: options.clone(), runs, shared, departures, stop, ended }
     }
 }
 
@@ -125,7 +127,7 @@ impl Sink for RabbitSink {
                 }
                 Some(Known::Gone(mark)) => {
                     if let Some(mark) = mark {
-                        self.until_gone(&mark, until).await?;
+                        self.departures.wait(&mark, until).await?;
                     }
                     self.shared.fates.of.lock().remove(&ticket);
                     return Ok(Fate::Unknown);
@@ -142,47 +144,11 @@ impl Sink for RabbitSink {
 
     async fn close(&self, until: Moment) -> Result<()> {
         self.stop.send_replace(true);
+        self.departures.stop();
         let mut ended = self.ended.clone();
         match timeout_at(instant(until), ended.wait_for(|ended| *ended)).await {
             Ok(_) => Ok(()),
             Err(_) => Err(error::no_answer("close")),
-        }
-    }
-}
-
-impl RabbitSink {
-    /// Waits until the broker has let an old connection go: a queue that only that connection has is locked while it lives, and missing afterwards. From then on
-    /// nothing that was written to it can land.
-    async fn until_gone(&self, mark: &str, until: Moment) -> Result<()> {
-        let mut pause = Pause::new();
-        loop {
-            match self.is_gone(mark).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(why) => tracing::debug!(error = ?why, "the broker could not be asked for an old connection"),
-            }
-            let wait = pause.next();
-            if now() + wait >= until {
-                return Err(error::no_answer("ask for the fate of a send"));
-            }
-            sleep(wait).await;
-        }
-    }
-
-    async fn is_gone(&self, mark: &str) -> Result<bool> {
-        const ASK: &str = "ask for the fate of a send";
-        let link = self.publishing.link().await?;
-        if link.mark() == Some(mark) {
-            return Ok(false);
-        }
-        let channel = link.channel(ASK).await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(names::short(mark.to_owned()), passive, FieldTable::default());
-        match link.ask_raw(ASK, asked).await? {
-            Err(why) if error::is_missing(&why) => Ok(true),
-            Err(why) if error::is_locked(&why) => Ok(false),
-            Err(why) => Err(error::of(why, ASK)),
-            Ok(_) => Ok(false),
         }
     }
 }
