@@ -73,7 +73,7 @@ pub(crate) fn on_rabbitmq(
         }
     }
     if fresh {
-        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release]));
+        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release, "--nodes", "1"]));
     }
 }
 
