@@ -9,6 +9,10 @@ pub(crate) struct Args {
     pub(crate) messages: u64,
     pub(crate) sessions: u32,
     pub(crate) faults: usize,
+    /// Instead of a number of faults: as many as take about so long.
+    pub(crate) minutes: Option<u64>,
+    /// One node, or a cluster of three.
+    pub(crate) nodes: usize,
     pub(crate) seed: u64,
     pub(crate) lanes: u32,
     pub(crate) heartbeat: Duration,
@@ -34,6 +38,8 @@ cargo xtask chaos rabbitmq [OPTIONS]
   --messages N       how many messages are sent, by two producers (200000)
   --sessions N       in how many sessions (1000)
   --faults N         how many faults strike (60)
+  --minutes N        as many as take about so long, instead
+  --nodes 1|3        a broker of one node, or a cluster: then its nodes fail, one at a time (1)
   --seed N           what is drawn: the same seed, the same schedule (drawn and printed)
   --release R        4.3, 4.0 or 3.10 (4.3)
   --lanes N          lanes of the consumer group (16)
@@ -51,6 +57,8 @@ impl Args {
             messages: 200_000,
             sessions: 1000,
             faults: 60,
+            minutes: None,
+            nodes: 1,
             seed: fastrand::u64(1..1_000_000),
             lanes: 16,
             heartbeat: Duration::from_secs(2),
@@ -74,6 +82,9 @@ impl Args {
         if args.sessions == 0 || args.messages == 0 || args.heartbeat.is_zero() {
             return Err("there must be sessions, messages and a heartbeat".to_owned());
         }
+        if ![1, 3].contains(&args.nodes) {
+            return Err("a broker has 1 node here, or 3".to_owned());
+        }
         Ok(args)
     }
 
@@ -82,6 +93,8 @@ impl Args {
             "--messages" => self.messages = number(name, &value)?,
             "--sessions" => self.sessions = number(name, &value)?,
             "--faults" => self.faults = number(name, &value)?,
+            "--minutes" => self.minutes = Some(number(name, &value)?),
+            "--nodes" => self.nodes = number(name, &value)?,
             "--seed" => self.seed = number(name, &value)?,
             "--lanes" => self.lanes = number(name, &value)?,
             "--heartbeat" => self.heartbeat = Duration::from_secs(number(name, &value)?),
