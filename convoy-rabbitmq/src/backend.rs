@@ -96,10 +96,10 @@ impl Backend for RabbitBroker {
         self.open("open consumer")?;
         let names = Names::new(&spec.channel, &spec.group, self.options.lanes, self.options.prefetch)?;
         let link = Link::open(&self.options, "consumer").await?;
-        let mut findings = topology::check_group(&link, &names).await?;
+        let mut findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         if self.options.auto_create && findings.iter().any(|f| f.code == "group-missing") {
             self.make(&spec.channel, Some(&spec.group)).await?;
-            findings = topology::check_group(&link, &names).await?;
+            findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         }
         if let Some(missing) = findings.iter().find(|f| f.code == "group-missing") {
             let why = convoy_core::Error::new(ErrorKind::NotFound, "open consumer")

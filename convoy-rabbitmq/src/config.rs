@@ -37,6 +37,7 @@ pub struct Options {
     pub(crate) lanes: u32,
     pub(crate) prefetch: u16,
     pub(crate) heartbeat: Duration,
+    pub(crate) node_timeout: Option<Duration>,
     pub(crate) connect_limit: Duration,
     pub(crate) answer_limit: Duration,
     pub(crate) settle_count: Option<u32>,
@@ -61,6 +62,8 @@ macro_rules! setters {
 
 /// So much of a heartbeat is taken off what evidence is good for.
 const MARGIN: u32 = 10;
+/// Twice the heartbeat that is usual.
+const NODE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Options {
     /// A broker on this host, as the guest user of the virtual host `/`.
@@ -77,6 +80,7 @@ impl Options {
             lanes: 64,
             prefetch: 500,
             heartbeat: Duration::from_secs(10),
+            node_timeout: None,
             connect_limit: Duration::from_secs(10),
             answer_limit: Duration::from_secs(10),
             settle_count: None,
@@ -136,6 +140,9 @@ impl Options {
         /// The heartbeat of connections, in whole seconds from 1 s on; 10 s unless it is said. A right that is not proved again for so long ends here, well before the
         /// broker, which waits for two missed heartbeats, can give it away.
         heartbeat: Duration;
+        /// How long a lane waits for its consumer when that one's node of a cluster is lost, before another member gets it; 20 s unless it is said, or twice the heartbeat where that is
+        /// longer. At least twice the heartbeat, so that the old holder has ended by itself. Pinned with the lanes; 4.0 and before do not wait.
+        node_timeout: Duration => Some;
         /// How long connecting to a node may take; 10 s unless it is said.
         connect_limit: Duration;
         /// How long the broker may take to answer a request; 10 s unless it is said.
@@ -223,6 +230,7 @@ impl Options {
         match name {
             "lanes" => self.lanes = number(name, value)?,
             "prefetch" => self.prefetch = number(name, value)?,
+            "node_timeout" => self.node_timeout = Some(duration(name, value)?),
             _ => return Err(invalid(name, format!("unknown option `{name}`"))),
         }
         Ok(())
@@ -246,6 +254,11 @@ impl Options {
         if self.heartbeat.subsec_nanos() != 0 || !(1..=most).contains(&self.heartbeat.as_secs()) {
             return Err(invalid("heartbeat", "`heartbeat` is a whole number of seconds, from 1s on"));
         }
+        if self.node_timeout.is_some_and(|timeout| timeout < self.heartbeat * 2) {
+            let why =
+                "`node_timeout` is at least twice `heartbeat`: a lane must not move before its old holder has ended";
+            return Err(invalid("node_timeout", why));
+        }
         if !(1..=crate::names::SLOTS).contains(&self.lanes) {
             return Err(invalid("lanes", format!("`lanes` is 1 to {}", crate::names::SLOTS)));
         }
@@ -265,6 +278,11 @@ impl Options {
             return Err(invalid("settle_count", "`settle_count` is at most half of `prefetch`"));
         }
         Ok(())
+    }
+
+    /// How long a lane waits for a consumer whose node is lost.
+    pub(crate) fn waits_for_node(&self) -> Duration {
+        self.node_timeout.unwrap_or_else(|| NODE_TIMEOUT.max(self.heartbeat * 2))
     }
 
     /// The port of a node of which none is said.
@@ -355,6 +373,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_waits_for_a_lost_node_for_longer_than_a_lease() {
+        for (query, seconds) in [
+            ("heartbeat=1s", 20),
+            ("heartbeat=10s", 20),
+            ("heartbeat=30s", 60),
+            ("heartbeat=2s&node_timeout=4s", 4),
+            ("node_timeout=60s", 60),
+        ] {
+            let options = Options::from_url(&format!("amqp://localhost?{query}")).unwrap();
+            assert_eq!(options.waits_for_node(), Duration::from_secs(seconds), "{query}");
+        }
+    }
+
+    #[test]
     fn the_nodes_of_a_cluster_are_all_named() {
         let built = Options::new("127.0.0.1").port(5673).node("localhost", 5674).node("[::1]", None).lanes(8);
         let read = Options::from_url("amqp://127.0.0.1:5673,localhost:5674,[::1]?lanes=8").unwrap();
@@ -381,6 +413,8 @@ mod tests {
             ("amqp://me:secret@127.0.0.1?prefetch=70000", "prefetch"),
             ("amqp://me:secret@127.0.0.1?heartbeat=1500ms", "heartbeat"),
             ("amqp://me:secret@127.0.0.1?heartbeat=0s", "heartbeat"),
+            ("amqp://me:secret@127.0.0.1?node_timeout=19s", "node_timeout"),
+            ("amqp://me:secret@127.0.0.1?heartbeat=4s&node_timeout=7s", "node_timeout"),
             ("amqp://me:secret@127.0.0.1?settle_count=251", "settle_count"),
             ("amqp://me:secret@127.0.0.1?tls_ca=ca.pem", "tls_ca"),
             ("amqp://me:secret@127.0.0.1/a/b", "url"),

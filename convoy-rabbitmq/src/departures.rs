@@ -110,3 +110,44 @@ async fn is_gone(publishing: &Publishing, mark: &str) -> Result<bool> {
         Ok(_) => Ok(false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convoy_core::ErrorKind;
+    use convoy_core::runtime::now;
+
+    use super::*;
+    use crate::config::Options;
+
+    /// Nobody listens there.
+    fn unreachable() -> Departures {
+        Departures::new(Arc::new(Publishing::new(Options::new("127.0.0.1").port(1))))
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_one_question_whoever_waits() {
+        let departures = unreachable();
+        let until = now() + Duration::from_millis(50);
+        let (first, second) = tokio::join!(departures.wait("old", until), departures.wait("old", until));
+        for waited in [first, second] {
+            assert_eq!(waited.unwrap_err().kind(), ErrorKind::Timeout);
+        }
+        assert_eq!(departures.asked.lock().len(), 1);
+        departures.stop();
+        assert!(departures.asked.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_remembered_and_a_question_without_one_is_kept() {
+        let departures = unreachable();
+        for old in 0..2 * KEPT {
+            let (tell, gone) = watch::channel(false);
+            tell.send_replace(true);
+            departures.asked.lock().insert(old.to_string(), gone);
+        }
+        assert!(departures.wait("7", now()).await.is_ok());
+        let until = now() + Duration::from_millis(50);
+        assert!(departures.wait("new", until).await.is_err());
+        assert_eq!(departures.asked.lock().keys().collect::<Vec<_>>(), ["new"]);
+    }
+}

@@ -19,7 +19,7 @@ use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
@@ -217,13 +217,9 @@ impl Lane {
         let channel = self.link.channel("consume").await?;
         let prefetch = channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default());
         self.link.ask("consume", prefetch).await?;
-        let mut arguments = FieldTable::default();
-        // A 4.3 broker waits a minute before it moves a lane away from a node that it lost; a lease is shorter.
-        let wait = self.shared.options.heartbeat * 2;
-        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert(names::short("x-consumer-disconnected-timeout".to_owned()), AMQPValue::LongLongInt(wait));
         let tag = names::short(format!("convoy-{}", Uuid::now_v7()));
-        let consume = channel.basic_consume(self.queue.clone(), tag, BasicConsumeOptions::default(), arguments);
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consume = channel.basic_consume(self.queue.clone(), tag, options, none);
         let consumer = self.link.ask("consume", consume).await?;
         let registration = Registration::new(&self.link, &channel, consumer);
         Ok(Subscription {

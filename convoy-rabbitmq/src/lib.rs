@@ -21,7 +21,7 @@
 //! | name | what | for |
 //! |---|---|---|
 //! | `orders` | durable direct exchange | the channel. Messages are published to it with their session's slot as routing key |
-//! | `orders.billing.g1.l64.p500.lane.0` … `.63` | durable quorum queues with `x-single-active-consumer` and `x-delivery-limit` 1 000 000 | the lanes of the group |
+//! | `orders.billing.g1.l64.p500.lane.0` … `.63` | durable quorum queues with `x-single-active-consumer`, `x-delivery-limit` 1 000 000 and `x-consumer-disconnected-timeout` 20 000 | the lanes of the group |
 //! | 1 024 bindings | slot → lane, in ranges | so that each group chooses its own number of lanes |
 //! | `orders.billing.pin` | an empty queue whose bounds are the number of lanes and the prefetch | so that a group is never opened, or made again, with other ones |
 //! | `orders.billing.dead` | durable quorum queue with `x-single-active-consumer` | the dead-letter store |
@@ -50,7 +50,7 @@
 //!   old handler is told in the same moment, and only its grace time bounds the overlap. Use [`Fence`](convoy_core::Fence)s where that matters: here one row a session and producer,
 //!   since the broker gives no position.
 //! - **A lost node of a cluster** is not seen by any request. 4.3 waits before it moves a lane away from a lost node's consumer, for longer than the lease
-//!   (`x-consumer-disconnected-timeout`, set here); 4.0 and before move it at once.
+//!   (`x-consumer-disconnected-timeout` of the lanes, the option `node_timeout`; without it a minute); 4.0 and before move it at once.
 //!   Name all nodes of a cluster in the URL (`amqp://user:password@a:5672,b:5672,c:5672`): a connection that ends is made again to the next of them that can be reached.
 //! - **Settled** means: the acknowledgement was written, and a request behind it on the same channel was answered while the consumer still stood. That alone is no proof on a quorum queue: the
 //!   broker's own client of it (`rabbit_fifo_client`) keeps acknowledgements to itself while 32 commands are not in the queue's log yet, answers declarations all the same, and forgets what it kept when
@@ -68,6 +68,7 @@
 //! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages. So do a purge and a deleted lane; the latter ends the consumer with an error that names it.
 //! - `consumer_timeout` (30 minutes by default) ends the right to a lane in which one message stays unacknowledged for so long: a session that stands still longer loses its lane's
 //!   right again and again. Raise it where handlers or retries take that long.
+//! - A policy that sets `consumer-disconnected-timeout` on `*.lane.*` to less than two heartbeats lets a lane move before its old holder has ended.
 //! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others.
 //! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
 //! - A dead-letter store shows its first 10 000 letters at once, and the others when some of those are taken out. A letter that somebody else put there without a `message-id` is not listed.

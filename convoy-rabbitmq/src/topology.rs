@@ -1,6 +1,7 @@
 //! What should exist at the broker, and what is wrong with what does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use convoy_core::runtime::now;
 use convoy_core::{ChannelSpec, Error, ErrorKind, Finding, Result, Severity, Topology};
@@ -62,12 +63,18 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
     let direct = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
     refusal(link.ask_raw(PROVISION, direct).await?, "exchange", exchange.as_str())?;
     for names in &groups {
-        provision_group(link, &channel, &exchange, names).await?;
+        provision_group(link, &channel, &exchange, names, options.waits_for_node()).await?;
     }
     link.ask(PROVISION, channel.close(200, "provisioned".into())).await
 }
 
-async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
+async fn provision_group(
+    link: &Link,
+    channel: &Channel,
+    exchange: &ShortString,
+    names: &Names,
+    node_timeout: Duration,
+) -> Result<()> {
     // First, so that a group of another number of lanes is refused before anything is bound.
     declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
         ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
@@ -80,13 +87,13 @@ async fn provision_group(link: &Link, channel: &Channel, exchange: &ShortString,
             .caused_by(why),
         _ => why,
     })?;
-    declare(link, channel, names.dead(), dead()).await?;
+    declare(link, channel, names.dead(), consumed(node_timeout)).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let members = names.members();
     let fanout = channel.exchange_declare(members.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
     refusal(link.ask_raw(PROVISION, fanout).await?, "exchange", members.as_str())?;
     for lane in 0..names.lanes {
-        declare(link, channel, names.lane(lane), lane_arguments()).await?;
+        declare(link, channel, names.lane(lane), consumed(node_timeout)).await?;
     }
     let slots: Vec<u32> = (0..SLOTS).collect();
     for some in slots.chunks(AT_ONCE) {
@@ -127,15 +134,14 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// The arguments of a lane: the same from the first release on, since one that is added later is refused.
-fn lane_arguments() -> FieldTable {
+/// The arguments of a lane and of the store: the same from the first release on, since one that is added later is refused. A 4.3 broker that lost the node of a consumer waits a minute before
+/// another one gets the queue, unless the queue says otherwise; it takes no word of the consumer's on that.
+fn consumed(node_timeout: Duration) -> FieldTable {
     let mut arguments = quorum();
     put(&mut arguments, "x-single-active-consumer", AMQPValue::Boolean(true));
+    let wait = i64::try_from(node_timeout.as_millis()).unwrap_or(i64::MAX);
+    put(&mut arguments, "x-consumer-disconnected-timeout", AMQPValue::LongLongInt(wait));
     arguments
-}
-
-fn dead() -> FieldTable {
-    lane_arguments()
 }
 
 /// The pin never holds a message: its bounds are the number of lanes and the prefetch, which the broker compares for us.
@@ -161,7 +167,7 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
             check_exchange(&link, &exchange, spec.name(), &mut findings).await?;
             for group in spec.groups() {
                 let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?;
-                findings.extend(check_group(&link, &names).await?);
+                findings.extend(check_group(&link, &names, options.waits_for_node()).await?);
             }
         }
         Ok(findings)
@@ -207,9 +213,9 @@ async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, in
 }
 
 /// What is wrong with a group. Each thing that is missing or differs is named.
-pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<Finding>> {
+pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: Duration) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    if is_as_wanted(link, names).await? {
+    if is_as_wanted(link, names, node_timeout).await? {
         return Ok(findings);
     }
     let (channel, group) = (&names.channel, &names.group);
@@ -238,7 +244,7 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
             findings.push(Finding::new(Severity::Breaks, "lane-missing", what, "provision the group again"));
             continue;
         }
-        match compare(link, &queue, lane_arguments()).await? {
+        match compare(link, &queue, consumed(node_timeout)).await? {
             Same::Yes => {}
             Same::No(said) => findings.push(wrong_lane(queue.as_str(), &said)),
             // One is enough to say that they cannot be looked at.
@@ -259,10 +265,10 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
 }
 
 /// Looks at everything at once, and only at whether something is wrong: the first thing that is closes the AMQP channel.
-async fn is_as_wanted(link: &Arc<Link>, names: &Names) -> Result<bool> {
-    let wanted: Vec<(ShortString, FieldTable)> = [(names.pin(), pin(names)), (names.dead(), dead())]
+async fn is_as_wanted(link: &Arc<Link>, names: &Names, node_timeout: Duration) -> Result<bool> {
+    let wanted: Vec<(ShortString, FieldTable)> = [(names.pin(), pin(names)), (names.dead(), consumed(node_timeout))]
         .into_iter()
-        .chain((0..names.lanes).map(|lane| (names.lane(lane), lane_arguments())))
+        .chain((0..names.lanes).map(|lane| (names.lane(lane), consumed(node_timeout))))
         .collect();
     let channel = link.channel(CHECK).await?;
     // First whether they are there: the second question would make them.
@@ -282,7 +288,7 @@ async fn is_as_wanted(link: &Arc<Link>, names: &Names) -> Result<bool> {
 
 fn wrong_lane(queue: &str, said: &str) -> Finding {
     // The broker names the argument that differs.
-    const KNOWN: [(&str, &str, &str); 8] = [
+    const KNOWN: [(&str, &str, &str); 9] = [
         ("x-queue-type", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         ("'type'", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         (
@@ -294,6 +300,11 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
             "x-delivery-limit",
             "delivery-limit",
             "has another delivery limit: after so many hand-overs the broker drops messages",
+        ),
+        (
+            "x-consumer-disconnected-timeout",
+            "node-timeout",
+            "waits for a lost node for another time than `node_timeout` says: a lane may move before its old holder has ended",
         ),
         ("x-max-length", "max-length", "has a bound: the broker drops or refuses what does not fit"),
         ("x-overflow", "overflow", "has a rule for being full: the broker drops or refuses messages"),
@@ -365,6 +376,7 @@ mod tests {
                 "not-quorum",
             ),
             ("inequivalent arg 'x-delivery-limit' for queue 'q'", "delivery-limit"),
+            ("inequivalent arg 'x-consumer-disconnected-timeout' for queue 'q'", "node-timeout"),
             ("inequivalent arg 'x-max-length' for queue 'q'", "max-length"),
             ("inequivalent arg 'x-message-ttl' for queue 'q'", "message-ttl"),
             ("something else", "lane-differs"),

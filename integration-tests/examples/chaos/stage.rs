@@ -137,8 +137,9 @@ impl Stage {
         let Args { lanes, heartbeat, .. } = &self.args;
         let hosts = nodes.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
         format!(
-            "amqp://guest:guest@{hosts}?lanes={lanes}&heartbeat={}s&connect_limit=5s&answer_limit=5s&handover=2s",
-            heartbeat.as_secs()
+            "amqp://guest:guest@{hosts}?lanes={lanes}&heartbeat={}s&node_timeout={}s&connect_limit=5s&answer_limit=5s&handover=2s",
+            heartbeat.as_secs(),
+            heartbeat.as_secs() * 2
         )
     }
 
