@@ -56,10 +56,9 @@ impl Cluster {
         self.place.note(first)?;
         let mut children = Vec::new();
         let missing = self.nodes.iter().zip(&ports).zip(&runs).filter(|(_, pid)| pid.is_none());
-        let started = missing.map(|((node, ports), _)| (node, node.start(self.place.release, *ports)));
+        let mut started = missing.map(|((node, ports), _)| (node, node.start(self.place.release, *ports)));
         let outcome = started
-            .map(|(node, child)| child.map(|child| children.push((node, child))))
-            .collect::<Result<(), String>>()
+            .try_for_each(|(node, child)| child.map(|child| children.push((node, child))))
             .and_then(|()| wait(&ports, &mut children));
         match outcome {
             Ok(server) => {
