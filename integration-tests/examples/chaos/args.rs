@@ -23,6 +23,8 @@ pub(crate) struct Args {
     pub(crate) xtask: PathBuf,
     /// Where histories, logs and the report go.
     pub(crate) out: PathBuf,
+    /// Only faults of this kind, one after the other.
+    pub(crate) only: Option<String>,
     /// A broken settle path, to be found.
     pub(crate) lie: Option<String>,
     /// The broker stays up at the end.
@@ -44,6 +46,7 @@ cargo xtask chaos rabbitmq [OPTIONS]
   --release R        4.3, 4.0 or 3.10 (4.3)
   --lanes N          lanes of the consumer group (16)
   --heartbeat S      in seconds; faults last in proportion to it (2)
+  --only KIND        only faults of this kind, one after the other: consumer-kill, restart, node-kill, …
   --broken-settle early|ahead
                      consumers whose settle path is broken: the run must fail
   --keep             leave the broker up at the end
@@ -66,6 +69,7 @@ impl Args {
             port: 5690,
             xtask: PathBuf::new(),
             out: PathBuf::new(),
+            only: None,
             lie: None,
             keep: false,
             dry: false,
@@ -102,6 +106,7 @@ impl Args {
             "--port" => self.port = number(name, &value)?,
             "--xtask" => self.xtask = value.into(),
             "--out" => self.out = value.into(),
+            "--only" => self.only = Some(value),
             "--broken-settle" => self.lie = Some(value),
             _ => return Err(format!("there is no option {name}")),
         }

@@ -140,6 +140,29 @@ pub(crate) fn plan_for(seed: u64, takes: Duration, heartbeat: Duration, nodes: u
     plan(seed, faults, heartbeat, nodes)
 }
 
+/// The faults of one kind out of as long a schedule as it takes, one after the other.
+pub(crate) fn plan_only(
+    kind: &str,
+    seed: u64,
+    faults: usize,
+    heartbeat: Duration,
+    nodes: usize,
+) -> Result<Vec<Fault>, String> {
+    let all = plan(seed, MOST, heartbeat, nodes);
+    if !all.iter().any(|fault| fault.kind.name() == kind) {
+        let mut names: Vec<_> = all.iter().map(|fault| fault.kind.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        return Err(format!("there is no fault `{kind}` here; there are {}", names.join(", ")));
+    }
+    let these = all.into_iter().filter(|fault| fault.kind.name() == kind);
+    let plan: Vec<Fault> = these.map(|fault| Fault { beside: false, ..fault }).take(faults).collect();
+    if plan.len() < faults {
+        return Err(format!("a schedule has at most {} of `{kind}`", plan.len()));
+    }
+    Ok(plan)
+}
+
 /// About how long a plan takes.
 pub(crate) fn estimate(plan: &[Fault]) -> Duration {
     plan.iter()
@@ -270,6 +293,14 @@ mod tests {
         let fits = plan_for(7, five, HEARTBEAT, 3);
         assert_eq!(fits, plan(7, fits.len(), HEARTBEAT, 3));
         assert!(estimate(&fits) >= five && estimate(&fits[..fits.len() - 1]) < five);
+    }
+
+    #[test]
+    fn one_kind_by_itself() {
+        let kills = plan_only("consumer-kill", 7, 100, HEARTBEAT, 1).unwrap();
+        assert!(kills.len() == 100 && kills.iter().all(|f| matches!(f.kind, Kind::Kill(..CONSUMERS)) && !f.beside));
+        assert_eq!(kills[..20], plan_only("consumer-kill", 7, 20, HEARTBEAT, 1).unwrap());
+        assert!(plan_only("node-kill", 7, 1, HEARTBEAT, 1).unwrap_err().contains("broker-kill"));
     }
 
     #[test]

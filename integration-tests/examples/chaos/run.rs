@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::excerpt;
 use crate::judge::{self, Judged};
 use crate::live::Live;
-use crate::plan::{CONSUMERS, Fault, estimate, plan, plan_for};
+use crate::plan::{CONSUMERS, Fault, estimate, plan, plan_for, plan_only};
 use crate::report;
 use crate::stage::Stage;
 use crate::strike::strike;
@@ -36,9 +36,11 @@ struct Struck {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<bool, String> {
-    let plan = match args.minutes {
-        None => plan(args.seed, args.faults, args.heartbeat, args.nodes),
-        Some(minutes) => plan_for(args.seed, Duration::from_secs(60 * minutes), args.heartbeat, args.nodes),
+    let plan = match (args.minutes, &args.only) {
+        (None, None) => plan(args.seed, args.faults, args.heartbeat, args.nodes),
+        (None, Some(kind)) => plan_only(kind, args.seed, args.faults, args.heartbeat, args.nodes)?,
+        (Some(_), Some(_)) => return Err("`--only` is with `--faults`, not with `--minutes`".to_owned()),
+        (Some(minutes), None) => plan_for(args.seed, Duration::from_secs(60 * minutes), args.heartbeat, args.nodes),
     };
     println!("seed {}: {} faults, about {} s", args.seed, plan.len(), estimate(&plan).as_secs());
     plan.iter().enumerate().for_each(|(at, fault)| println!("{:3}. {fault}", at + 1));
