@@ -44,6 +44,7 @@ pub struct Options {
     pub(crate) settle_interval: Duration,
     pub(crate) handover: Duration,
     pub(crate) max_message: usize,
+    pub(crate) binding_check: Duration,
     pub(crate) auto_create: bool,
 }
 
@@ -87,6 +88,7 @@ impl Options {
             settle_interval: Duration::from_millis(250),
             handover: Duration::from_secs(5),
             max_message: 16 << 20,
+            binding_check: Duration::from_secs(30),
             auto_create: false,
         }
     }
@@ -153,6 +155,8 @@ impl Options {
         settle_interval: Duration;
         /// How long a lane that moves to another member waits for running handlers; 5 s unless it is said.
         handover: Duration;
+        /// How often a lane that is held looks whether one of its slots is still bound to it, one slot after the other; 30 s unless it is said, and never with 0.
+        binding_check: Duration;
         /// The largest message; 16 MiB unless it is said, which is what a 4.x broker takes.
         max_message: usize;
         /// Whether a channel and its group are provisioned when they are first used and missing. Off unless it is said: what is sent before a group is there is refused, and
@@ -219,6 +223,7 @@ impl Options {
             "settle_count" => self.settle_count = Some(number(name, value)?),
             "settle_interval" => self.settle_interval = duration(name, value)?,
             "max_message" => self.max_message = bytes(name, value)?,
+            "binding_check" => self.binding_check = duration(name, value)?,
             "auto_create" => self.auto_create = flag(name, value)?,
             _ => return self.set_of_channel(name, value),
         }
@@ -358,7 +363,7 @@ mod tests {
     #[test]
     fn a_url_says_everything_that_the_builder_says() {
         let url = "amqp://me:p%40ss%2F@127.0.0.1:5673/a%2Fb?lanes=8&prefetch=20&heartbeat=5s&connect_limit=1s&answer_limit=2s\
-                   &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&auto_create=true&plaintext=true";
+                   &settle_count=10&settle_interval=20ms&handover=1s&binding_check=9s&max_message=1KiB&auto_create=true&plaintext=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!((read.user.as_str(), read.password.as_str(), read.vhost.as_str()), ("me", "p@ss/", "a/b"));
         assert_eq!((read.addresses(), read.lanes, read.prefetch), (vec![("127.0.0.1", 5673)], 8, 20));
@@ -366,6 +371,7 @@ mod tests {
         assert_eq!((read.connect_limit, read.answer_limit), (Duration::from_secs(1), Duration::from_secs(2)));
         assert_eq!((read.settle_count, read.settle_interval), (Some(10), Duration::from_millis(20)));
         assert_eq!((read.handover, read.max_message), (Duration::from_secs(1), 1024));
+        assert_eq!(read.binding_check, Duration::from_secs(9));
         assert!(read.auto_create && read.plaintext && !read.tls);
         let plain = Options::from_url("amqp://localhost").unwrap();
         assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.addresses()[0].1), ("guest", "/", 5672));

@@ -110,7 +110,8 @@ impl Link {
         let channel = link.channel("connect").await?;
         let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(names::short(mark.clone()), exclusive, FieldTable::default());
-        link.ask("connect", declared).await?;
+        let declared = link.ask("connect", declared).await;
+        declared.map_err(|why| error::lacks(why, "configure", "queue", &mark))?;
         // Nobody else has it yet.
         if let Some(link) = Arc::get_mut(&mut link) {
             link.mark = Some(mark);

@@ -349,12 +349,11 @@ impl Work {
     fn tell(&mut self, ticket: Ticket, ended: Ended) {
         let Some(until) = self.out.remove(&ticket) else {
             // It was told as unknown; this is its fate.
-            let gone = Known::Gone(self.on.as_ref().and_then(|(link, _)| link.mark()).map(str::to_owned));
             let known = match ended {
                 Ended::Landed => Known::Is(Fate::Landed),
                 Ended::Returned => Known::Is(Fate::Never),
                 Ended::Nacked => Known::Is(Fate::Unknown),
-                Ended::Failed(_) => gone,
+                Ended::Failed(why) => self.gone(&why),
             };
             return self.shared.fates.set(ticket, known);
         };
@@ -368,13 +367,20 @@ impl Work {
                 Err(error::unknown("the broker did not take it into every queue"))
             }
             Ended::Failed(why) => {
-                let mark = self.on.as_ref().and_then(|(link, _)| link.mark()).map(str::to_owned);
-                self.shared.fates.set(ticket, Known::Gone(mark));
+                let gone = self.gone(&why);
+                self.shared.fates.set(ticket, gone);
                 Err(error::unknown("the connection ended before the broker confirmed it")
                     .caused_by(error::of(why, "send")))
             }
         };
         self.shared.sent.push(Sent { ticket, outcome });
+    }
+
+    /// What has to be waited for after a failure. The broker reads nothing more of an AMQP channel that it has closed, so then it is nothing: the connection lives on, and its mark with it.
+    fn gone(&self, why: &lapin::Error) -> Known {
+        let link = self.on.as_ref().map(|(link, _)| link);
+        let mark = link.filter(|link| link.is_broken() || !error::is_of_channel(why)).and_then(|link| link.mark());
+        Known::Gone(mark.map(str::to_owned))
     }
 
     /// Tells those whose time is over.

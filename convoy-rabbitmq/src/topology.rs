@@ -1,5 +1,6 @@
 //! What should exist at the broker, and what is wrong with what does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::config::Options;
 use crate::connection::Link;
 use crate::error;
 use crate::names::{self, Names, SLOTS};
+use crate::permissions;
 
 /// So many hand-overs a message may see. Never unlimited: a 3.10 broker then drops it at the first.
 const DELIVERY_LIMIT: i64 = 1_000_000;
@@ -59,9 +61,7 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
         .collect::<Result<_>>()?;
     let exchange = names::channel(spec.name())?;
     let channel = link.channel(PROVISION).await?;
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let direct = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
-    refusal(link.ask_raw(PROVISION, direct).await?, "exchange", exchange.as_str())?;
+    declare_channel(link, &channel, &exchange).await?;
     for names in &groups {
         provision_group(link, &channel, &exchange, names, options.waits_for_node()).await?;
     }
@@ -96,14 +96,35 @@ async fn provision_group(
         declare(link, channel, names.lane(lane), consumed(node_timeout)).await?;
     }
     let slots: Vec<u32> = (0..SLOTS).collect();
+    bind(link, channel, exchange, names, &slots).await
+}
+
+/// Binds slots to their lanes. A binding that is there stays.
+async fn bind(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names, slots: &[u32]) -> Result<()> {
     for some in slots.chunks(AT_ONCE) {
         let bound = try_join_all(some.iter().map(|slot| {
             let (lane, key) = (names.lane(names::lane_of_slot(*slot, names.lanes)), names::short(slot.to_string()));
             channel.queue_bind(lane, exchange.clone(), key, QueueBindOptions::default(), FieldTable::default())
         }));
-        link.ask(PROVISION, bound).await?;
+        let bound = link.ask(PROVISION, bound).await;
+        bound.map_err(|why| permissions::bind_refused(why, names.lane(0).as_str(), exchange.as_str()))?;
     }
     Ok(())
+}
+
+/// Binds these slots of a group again, with the channel that they hang on.
+pub(crate) async fn bind_again(link: &Link, names: &Names, slots: &[u32]) -> Result<()> {
+    let exchange = names::channel(&names.channel)?;
+    let channel = link.channel(PROVISION).await?;
+    declare_channel(link, &channel, &exchange).await?;
+    bind(link, &channel, &exchange, names, slots).await?;
+    link.ask(PROVISION, channel.close(200, "bound".into())).await
+}
+
+async fn declare_channel(link: &Link, channel: &Channel, exchange: &ShortString) -> Result<()> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let direct = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, direct).await?, "exchange", exchange.as_str())
 }
 
 async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: FieldTable) -> Result<()> {
@@ -116,7 +137,7 @@ async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: 
 fn refusal<T>(answer: lapin::Result<T>, what: &'static str, name: &str) -> Result<T> {
     answer.map_err(|why| {
         let said = error::mismatch(&why);
-        let it = error::of(why, PROVISION).with(what, name);
+        let it = error::lacks(error::of(why, PROVISION).with(what, name), "configure", what, name);
         match said {
             Some(said) => Error::new(ErrorKind::Topology, PROVISION)
                 .because(format!("it is there and differs: {said}"))
@@ -165,9 +186,11 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
             let options = of_channel(options, spec)?;
             let exchange = names::channel(spec.name())?;
             check_exchange(&link, &exchange, spec.name(), &mut findings).await?;
+            findings.extend(permissions::of_channel(&link, &exchange).await?);
             for group in spec.groups() {
                 let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?;
                 findings.extend(check_group(&link, &names, options.waits_for_node()).await?);
+                findings.extend(permissions::of_group(&link, &names).await?);
             }
         }
         Ok(findings)
@@ -188,6 +211,8 @@ async fn check_exchange(link: &Arc<Link>, exchange: &ShortString, name: &str, in
             into.push(Finding::new(Severity::Breaks, "channel-missing", what, "provision it"));
             return Ok(());
         }
+        // What is missing is said by who tries to write.
+        Err(why) if error::forbidden(&why).is_some() => return Ok(()),
         Err(why) => return Err(error::of(why, CHECK).with("exchange", name)),
     }
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -219,7 +244,14 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: D
         return Ok(findings);
     }
     let (channel, group) = (&names.channel, &names.group);
-    if !exists(link, &names.pin()).await? {
+    let pin_there = match exists(link, &names.pin()).await {
+        Err(why) if why.kind() == ErrorKind::Unauthorized => {
+            findings.push(permissions::hidden(why, names.pin().as_str()));
+            return Ok(findings);
+        }
+        there => there?,
+    };
+    if !pin_there {
         let what = format!("the group `{group}` of channel `{channel}` does not exist: nothing is kept for it");
         findings.push(Finding::new(Severity::Breaks, "group-missing", what, "provision it before the first send"));
         return Ok(findings);
@@ -239,22 +271,30 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: D
     }
     for lane in 0..names.lanes {
         let queue = names.lane(lane);
-        if !exists(link, &queue).await? {
+        let there = match exists(link, &queue).await {
+            Err(why) if why.kind() == ErrorKind::Unauthorized => {
+                findings.push(permissions::hidden(why, queue.as_str()));
+                break;
+            }
+            there => there?,
+        };
+        if !there {
             let what = format!("the lane queue `{queue}` does not exist: what is sent to it is refused or lost");
             findings.push(Finding::new(Severity::Breaks, "lane-missing", what, "provision the group again"));
             continue;
         }
-        match compare(link, &queue, consumed(node_timeout)).await? {
-            Same::Yes => {}
-            Same::No(said) => findings.push(wrong_lane(queue.as_str(), &said)),
+        if let Some(said) = differences(link, &queue, consumed(node_timeout), &mut findings).await? {
             // One is enough to say that they cannot be looked at.
-            Same::Unseen(said) => {
-                findings.push(unseen(queue.as_str(), &said));
-                break;
-            }
+            findings.push(unseen(queue.as_str(), &said));
+            break;
         }
     }
-    if !exists(link, &names.dead()).await? {
+    let dead_there = match exists(link, &names.dead()).await {
+        // Who dead-letters need not see the store.
+        Err(why) if why.kind() == ErrorKind::Unauthorized => true,
+        there => there?,
+    };
+    if !dead_there {
         let what = format!(
             "the dead-letter store `{}` does not exist: a message for it is not settled, and its session waits",
             names.dead()
@@ -288,7 +328,7 @@ async fn is_as_wanted(link: &Arc<Link>, names: &Names, node_timeout: Duration) -
 
 fn wrong_lane(queue: &str, said: &str) -> Finding {
     // The broker names the argument that differs.
-    const KNOWN: [(&str, &str, &str); 9] = [
+    const KNOWN: [(&str, &str, &str); 11] = [
         ("x-queue-type", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         ("'type'", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         (
@@ -309,6 +349,12 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
         ("x-max-length", "max-length", "has a bound: the broker drops or refuses what does not fit"),
         ("x-overflow", "overflow", "has a rule for being full: the broker drops or refuses messages"),
         ("x-message-ttl", "message-ttl", "has a time to live: the broker drops what is not handled in time"),
+        ("x-expires", "expires", "expires: the broker deletes it when nobody has used it for a while"),
+        (
+            "x-dead-letter",
+            "dead-letter-exchange",
+            "has a dead-letter exchange: what the broker drops goes elsewhere, past the group's store",
+        ),
         ("durable", "not-durable", "is not durable: a restart of the broker loses it"),
     ];
     let known = KNOWN.iter().find(|(argument, _, _)| said.contains(argument));
@@ -319,7 +365,7 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
 }
 
 fn unseen(name: &str, said: &str) -> Finding {
-    let what = format!("the settings of `{name}` cannot be compared: {said}");
+    let what = format!("without the permission `configure` on `{name}` its settings cannot be compared: {said}");
     Finding::new(
         Severity::Note,
         "permission",
@@ -334,8 +380,6 @@ async fn exists(link: &Arc<Link>, queue: &ShortString) -> Result<bool> {
     match link.ask_raw(CHECK, channel.queue_declare(queue.clone(), passive, FieldTable::default())).await? {
         Ok(_) => Ok(true),
         Err(why) if error::is_missing(&why) => Ok(false),
-        // It is there, and somebody may not look at it.
-        Err(why) if error::forbidden(&why).is_some() => Err(error::of(why, CHECK).with("queue", queue.as_str())),
         Err(why) => Err(error::of(why, CHECK).with("queue", queue.as_str())),
     }
 }
@@ -344,6 +388,29 @@ enum Same {
     Yes,
     No(String),
     Unseen(String),
+}
+
+/// Everything that is wrong with a lane. The broker names one thing at a time; what it has not got at all is left out of the next question, so that a classic queue is not only called one without a
+/// single active consumer. Gives what the broker says when it does not let this user ask.
+async fn differences(
+    link: &Arc<Link>,
+    queue: &ShortString,
+    mut wanted: FieldTable,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<String>> {
+    loop {
+        let said = match compare(link, queue, wanted.clone()).await? {
+            Same::Yes => return Ok(None),
+            Same::Unseen(said) => return Ok(Some(said)),
+            Same::No(said) => said,
+        };
+        findings.push(wrong_lane(queue.as_str(), &said));
+        let named =
+            wanted.inner().keys().find(|name| said.contains(&format!("'{name}'")) && said.contains("current is none"));
+        let Some(named) = named.cloned() else { return Ok(None) };
+        let rest = wanted.inner().iter().filter(|(name, _)| **name != named);
+        wanted = FieldTable::from(rest.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>());
+    }
 }
 
 /// Declares what is there with what is wanted: the broker says what differs, and changes nothing.

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use convoy_conformance::suite;
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "support/rabbitmq.rs"]
 mod rabbitmq;
 

@@ -7,7 +7,13 @@ use crate::summary::Summary;
 pub(crate) const RELEASES: &[&str] = &["4.3", "4.0", "3.10"];
 
 /// Where the suite finds its broker.
-const URL: &str = "CONVOY_RABBITMQ_URL";
+pub(crate) const URL: &str = "CONVOY_RABBITMQ_URL";
+
+/// What runs on a broker of its own: the suite, and what only RabbitMQ has to show. A part of this name is made of tests.
+pub(crate) const ON_RABBITMQ: [(&str, &str); 2] = [("rabbitmq", "conformance"), ("rabbitmq_traps", "traps")];
+
+/// What was run on a broker, by name.
+pub(crate) type Parts = Vec<(&'static str, Result<Ran, String>)>;
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let (backend, rest) = args.split_first().ok_or("say which: `conformance memory` or `conformance rabbitmq`")?;
@@ -22,13 +28,23 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
             let (releases, rest) = releases(rest)?;
             for release in releases {
                 on_rabbitmq(&mut summary, release, |url| {
-                    vec![(String::new(), suite("rabbitmq", rest).env(URL, url).run())]
+                    let run = |(target, part)| (part, suite(target, rest).env(URL, url).run());
+                    asked_for(ON_RABBITMQ.map(run).into(), !rest.is_empty())
                 });
             }
         }
         other => return Err(format!("there is no backend `{other}`: say `memory` or `rabbitmq`")),
     }
     Ok(summary.print())
+}
+
+/// Who names a test means the target that has it: one that ran nothing is left out then, unless none ran anything.
+fn asked_for(mut parts: Parts, by_name: bool) -> Parts {
+    let ran_some = |ran: &Result<Ran, String>| ran.as_ref().is_ok_and(|ran| ran.passed + ran.failed > 0);
+    if by_name && parts.iter().any(|(_, ran)| ran_some(ran)) {
+        parts.retain(|(_, ran)| ran_some(ran));
+    }
+    parts
 }
 
 /// Which releases are asked for: the first, one by name, or all.
@@ -51,11 +67,7 @@ fn suite(target: &str, args: &[String]) -> Program {
 }
 
 /// Starts a RabbitMQ broker unless it is up, does something with it, and ends it if it was started here.
-pub(crate) fn on_rabbitmq(
-    summary: &mut Summary,
-    release: &str,
-    with: impl FnOnce(&str) -> Vec<(String, Result<Ran, String>)>,
-) {
+pub(crate) fn on_rabbitmq(summary: &mut Summary, release: &str, with: impl FnOnce(&str) -> Parts) {
     let up = brokers(&["up", "rabbitmq", "--release", release]);
     let ran = up.as_ref().ok();
     let (version, url) = (said(ran, "version"), said(ran, "endpoint"));
@@ -66,9 +78,12 @@ pub(crate) fn on_rabbitmq(
         && let Some(url) = url
     {
         for (name, ran) in with(&url) {
-            match name.as_str() {
-                "" => summary.tests(&format!("conformance, {part}"), ran),
-                name => _ = summary.one(&format!("{name}, {part}"), ran),
+            let is_tests = ON_RABBITMQ.iter().any(|(_, tests)| *tests == name);
+            let name = format!("{name}, {part}");
+            if is_tests {
+                summary.tests(&name, ran);
+            } else {
+                summary.one(&name, ran);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::chaos;
 use crate::command::{Program, built, cargo, program, root};
-use crate::conformance::{RELEASES, on_rabbitmq};
+use crate::conformance::{ON_RABBITMQ, Parts, RELEASES, URL, on_rabbitmq};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
@@ -111,9 +111,11 @@ fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
     let orders = built()?.join("examples").join("orders");
     for release in &RELEASES[..extent.releases] {
         on_rabbitmq(summary, release, |url| {
-            let suite = with_cargo(&["--no-fail-fast", "--test", "rabbitmq"]).env("CONVOY_RABBITMQ_URL", url).run();
+            let run = |(target, part)| (part, with_cargo(&["--no-fail-fast", "--test", target]).env(URL, url).run());
+            let mut ran: Parts = ON_RABBITMQ.map(run).into();
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
-            vec![(String::new(), suite), ("example orders".to_owned(), program(&orders, failing).run())]
+            ran.push(("example orders", program(&orders, failing).run()));
+            ran
         });
     }
     Ok(())
@@ -143,7 +145,7 @@ impl Target {
 
     /// Whether that broker is a program of its own.
     fn needs_broker(&self) -> bool {
-        self.name == "rabbitmq"
+        ON_RABBITMQ.iter().any(|(target, _)| *target == self.name)
     }
 }
 

@@ -1,18 +1,16 @@
 //! The harness of RabbitMQ: a virtual host and a proxy for each scenario, so that whatever is done to one is no affair of the others.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use convoy_core::{Broker, ChannelSpec, Defect, Error, ErrorKind, Result, SessionId, Topology};
+use convoy_core::{Broker, ChannelSpec, Defect, Result, SessionId, Topology};
 use convoy_rabbitmq::{Options, RabbitBroker};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 use convoy_conformance::checker;
@@ -20,12 +18,8 @@ use convoy_conformance::faults::proxy::{Blackhole, Proxy, Refuse, Way};
 use convoy_conformance::history::Side;
 use convoy_conformance::suite::{Fault, Faults, GROUP, Harness, Hook, Shape, Stage, Wishes};
 
-/// Where `cargo xtask brokers up rabbitmq` puts it.
-const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
-/// The HTTP API is so far above it.
-const HTTP_ABOVE: u16 = 10_000;
-/// `guest:guest`.
-const LOGIN: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+use crate::http::{Http, amqp_port, unreached};
+
 const CHANNEL: &str = "orders";
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,26 +34,19 @@ pub(crate) struct Rabbit {
 impl Rabbit {
     /// The broker of `CONVOY_RABBITMQ_URL`, on this machine and with the guest user, as `cargo xtask brokers` starts it.
     pub(crate) fn from_env() -> Self {
-        let url = std::env::var("CONVOY_RABBITMQ_URL").unwrap_or_else(|_| URL.to_owned());
-        let port = url.rsplit(':').next().and_then(|port| port.trim_end_matches('/').parse().ok());
         let run = convoy_core::MessageId::random().as_u128() as u32;
-        Self { amqp: port.unwrap_or(5672), run, stages: AtomicU32::new(0) }
+        Self { amqp: amqp_port(), run, stages: AtomicU32::new(0) }
     }
 
     fn http(&self) -> Http {
-        Http(self.amqp + HTTP_ABOVE)
-    }
-
-    fn version(&self) -> Option<String> {
-        let overview = self.http().get("overview").ok()?;
-        Some(overview.get("rabbitmq_version")?.as_str()?.to_owned())
+        Http::beside(self.amqp)
     }
 }
 
 #[async_trait]
 impl Harness for Rabbit {
     fn name(&self) -> String {
-        format!("rabbitmq {}", self.version().unwrap_or_else(|| "that does not answer".to_owned()))
+        format!("rabbitmq {}", self.http().version().unwrap_or_else(|| "that does not answer".to_owned()))
     }
 
     fn shape(&self) -> Shape {
@@ -77,7 +64,7 @@ impl Harness for Rabbit {
 
     async fn stage(&self, wishes: Wishes) -> Result<Stage> {
         let vhost = format!("convoy-{:08x}-{}", self.run, self.stages.fetch_add(1, Ordering::Relaxed));
-        self.http().ask("PUT", &format!("vhosts/{vhost}"))?;
+        self.http().ask("PUT", &format!("vhosts/{vhost}"), "")?;
         let upstream = SocketAddr::from(([127, 0, 0, 1], self.amqp));
         let proxy = Proxy::start(upstream, u64::from(self.run)).await.map_err(|e| unreached("proxy", e))?;
         let options = Options::new("127.0.0.1")
@@ -239,39 +226,6 @@ impl Faults for RabbitFaults {
 impl Drop for RabbitFaults {
     fn drop(&mut self) {
         // What a scenario leaves fills the memory of the broker in the end.
-        self.http.ask("DELETE", &format!("vhosts/{}", self.vhost)).ok();
+        self.http.ask("DELETE", &format!("vhosts/{}", self.vhost), "").ok();
     }
-}
-
-/// The HTTP API of the management plugin.
-#[derive(Clone, Copy, Debug)]
-struct Http(u16);
-
-impl Http {
-    fn get(self, path: &str) -> Result<Value> {
-        let answer = self.ask("GET", path)?;
-        serde_json::from_slice(&answer).map_err(|e| unreached("the HTTP API's answer", e))
-    }
-
-    fn ask(self, method: &str, path: &str) -> Result<Vec<u8>> {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.0));
-        let asked = || {
-            let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            let head = format!("{method} /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {LOGIN}\r\n");
-            write!(stream, "{head}Content-Type: application/json\r\nContent-Length: 0\r\n\r\n")?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer)?;
-            std::io::Result::Ok(answer)
-        };
-        let answer = asked().map_err(|e| unreached("the HTTP API", e))?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-        let (head, body) = answer.split_at(end);
-        let taken = head.get(9..10) == Some(b"2");
-        if taken { Ok(body.to_vec()) } else { Err(unreached(&String::from_utf8_lossy(head), "refused")) }
-    }
-}
-
-fn unreached(what: &str, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(ErrorKind::Disconnected, "stage").because(format!("{what} of the broker under test")).caused_by(why)
 }
