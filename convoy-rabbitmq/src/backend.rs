@@ -16,6 +16,7 @@ use crate::connection::{Link, Publishing};
 use crate::consumer::RabbitSource;
 use crate::dead::Store;
 use crate::names::{self, Names};
+use crate::permissions::{self, Write};
 use crate::producer::RabbitSink;
 use crate::{error, guarantees, topology};
 
@@ -97,10 +98,12 @@ impl Backend for RabbitBroker {
         let names = Names::new(&spec.channel, &spec.group, self.options.lanes, self.options.prefetch)?
             .entry(self.options.entry);
         let link = Link::open(&self.options, "consumer").await?;
-        let mut findings = topology::check_group(&link, &names).await?;
+        // Of one lane; who may not read another one is told by that lane.
+        permissions::read(&link, &names.lane(0)).await?;
+        let mut findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         if self.options.auto_create && findings.iter().any(|f| f.code == "group-missing") {
             self.make(&spec.channel, Some(&spec.group)).await?;
-            findings = topology::check_group(&link, &names).await?;
+            findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         }
         if let Some(missing) = findings.iter().find(|f| f.code == "group-missing") {
             let why = convoy_core::Error::new(ErrorKind::NotFound, "open consumer")
@@ -108,7 +111,7 @@ impl Backend for RabbitBroker {
             return Err(why.with("channel", &spec.channel).with("group", &spec.group));
         }
         let stands = |f: &&Finding| f.severity == Severity::Breaks && !spec.allowed.iter().any(|code| code == f.code);
-        let broken: Vec<String> = findings.iter().filter(stands).map(Finding::to_string).collect();
+        let broken: Vec<&Finding> = findings.iter().filter(stands).collect();
         if !broken.is_empty() {
             return Err(error::topology(&spec.channel, &spec.group, &broken));
         }
@@ -136,7 +139,14 @@ impl Backend for RabbitBroker {
                 let why = error::of(why, OPERATION);
                 return Err(error::not_there(OPERATION, "the channel does not exist: provision it", channel, why));
             }
-            Err(why) => return Err(error::of(why, OPERATION).with("channel", channel)),
+            // Newer brokers show nothing to whoever may do nothing with it.
+            Err(why) => {
+                let why = error::lacks(error::of(why, OPERATION), "write", "exchange", channel);
+                return Err(why.with("channel", channel));
+            }
+        }
+        if let Write::Forbidden(why) = permissions::write(&link, &exchange, self.options.entry).await? {
+            return Err(why.with("channel", channel));
         }
         let sink = Arc::new(RabbitSink::start(&self.options, channel, exchange, Arc::clone(&self.publishing)));
         let mut producers = self.producers.lock();

@@ -11,6 +11,7 @@ use convoy_core::option::{bytes, duration, flag, invalid, number};
 use url::Url;
 
 use crate::entry::Entry;
+use crate::nodes::{self, Nodes};
 
 /// What can be set. Every name but those of the address is a method here and an option of the URL.
 ///
@@ -27,8 +28,7 @@ use crate::entry::Entry;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    pub(crate) host: String,
-    pub(crate) port: Option<u16>,
+    pub(crate) nodes: Nodes,
     pub(crate) vhost: String,
     pub(crate) user: String,
     pub(crate) password: String,
@@ -41,12 +41,14 @@ pub struct Options {
     pub(crate) prefetch: u16,
     pub(crate) entry: Entry,
     pub(crate) heartbeat: Duration,
+    pub(crate) node_timeout: Option<Duration>,
     pub(crate) connect_limit: Duration,
     pub(crate) answer_limit: Duration,
     pub(crate) settle_count: Option<u32>,
     pub(crate) settle_interval: Duration,
     pub(crate) handover: Duration,
     pub(crate) max_message: usize,
+    pub(crate) binding_check: Duration,
     pub(crate) auto_create: bool,
 }
 
@@ -65,14 +67,15 @@ macro_rules! setters {
 
 /// So much of a heartbeat is taken off what evidence is good for.
 const MARGIN: u32 = 10;
+/// Twice the heartbeat that is usual.
+const NODE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Options {
     /// A broker on this host, as the guest user of the virtual host `/`.
     #[must_use]
     pub fn new(host: impl Into<String>) -> Self {
         Self {
-            host: host.into(),
-            port: None,
+            nodes: Nodes::one(host.into()),
             vhost: "/".to_owned(),
             user: "guest".to_owned(),
             password: "guest".to_owned(),
@@ -85,12 +88,14 @@ impl Options {
             prefetch: 500,
             entry: Entry::Slots,
             heartbeat: Duration::from_secs(10),
+            node_timeout: None,
             connect_limit: Duration::from_secs(10),
             answer_limit: Duration::from_secs(10),
             settle_count: None,
             settle_interval: Duration::from_millis(250),
             handover: Duration::from_secs(5),
             max_message: 16 << 20,
+            binding_check: Duration::from_secs(30),
             auto_create: false,
         }
     }
@@ -106,7 +111,15 @@ impl Options {
     /// The port; 5672, or 5671 with TLS, unless it is said.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = Some(port);
+        self.nodes.set_port(Some(port));
+        self
+    }
+
+    /// Another node of the same cluster, with its port unless that is the usual one: a further `host:port` behind a `,` in a URL. Each connection goes to the next of the nodes, the
+    /// first to one that is drawn; one that cannot be reached is passed over.
+    #[must_use]
+    pub fn node(mut self, host: impl Into<String>, port: impl Into<Option<u16>>) -> Self {
+        self.nodes.add((host.into(), port.into()));
         self
     }
 
@@ -154,7 +167,10 @@ impl Options {
         /// The heartbeat of connections, in whole seconds from 1 s on; 10 s unless it is said. A right that is not proved again for so long ends here, well before the
         /// broker, which waits for two missed heartbeats, can give it away.
         heartbeat: Duration;
-        /// How long connecting may take; 10 s unless it is said.
+        /// How long a lane waits for its consumer when that one's node of a cluster is lost, before another member gets it; 20 s unless it is said, or twice the heartbeat where that is
+        /// longer. At least twice the heartbeat, so that the old holder has ended by itself. Pinned with the lanes; 4.0 and before do not wait.
+        node_timeout: Duration => Some;
+        /// How long connecting to a node may take; 10 s unless it is said.
         connect_limit: Duration;
         /// How long the broker may take to answer a request; 10 s unless it is said.
         answer_limit: Duration;
@@ -164,6 +180,9 @@ impl Options {
         settle_interval: Duration;
         /// How long a lane that moves to another member waits for running handlers; 5 s unless it is said.
         handover: Duration;
+        /// How often a lane that is held looks whether one of its slots is still bound to it, one slot after the other; 30 s unless it is said, and never with 0
+        /// or with an `entry` that has no slots.
+        binding_check: Duration;
         /// The largest message; 16 MiB unless it is said, which is what a 4.x broker takes.
         max_message: usize;
         /// Whether a channel and its group are provisioned when they are first used and missing. Off unless it is said: what is sent before a group is there is refused, and
@@ -171,12 +190,13 @@ impl Options {
         auto_create: bool;
     }
 
-    /// Reads `amqp://user:password@host:port/vhost?option=value`, or `amqps://` for TLS.
+    /// Reads `amqp://user:password@host:port/vhost?option=value`, or `amqps://` for TLS. A cluster has all its nodes in it: `amqp://user:password@a:5672,b:5672,c:5672`.
     ///
     /// # Errors
     /// [`InvalidOption`](convoy_core::ErrorKind::InvalidOption), naming the option. Never the password.
     pub fn from_url(url: &str) -> Result<Self> {
-        let parsed = Url::parse(url).map_err(|e| invalid("url", "the URL cannot be read").caused_by(e))?;
+        let (url, others) = nodes::split(url)?;
+        let parsed = Url::parse(&url).map_err(|e| invalid("url", "the URL cannot be read").caused_by(e))?;
         let tls = match parsed.scheme() {
             "amqp" => false,
             "amqps" => true,
@@ -193,7 +213,8 @@ impl Options {
             return Err(invalid("url", "an AMQP URL has no part behind `#`; write a `#` of the password as `%23`"));
         }
         let mut options = Self::new(host).tls(tls);
-        options.port = parsed.port();
+        options.nodes.set_port(parsed.port());
+        others.into_iter().for_each(|node| options.nodes.add(node));
         if !parsed.username().is_empty() || parsed.password().is_some() {
             options.user = decoded("url", parsed.username())?;
             options.password = decoded("url", parsed.password().unwrap_or_default())?;
@@ -230,6 +251,7 @@ impl Options {
             "settle_count" => self.settle_count = Some(number(name, value)?),
             "settle_interval" => self.settle_interval = duration(name, value)?,
             "max_message" => self.max_message = bytes(name, value)?,
+            "binding_check" => self.binding_check = duration(name, value)?,
             "auto_create" => self.auto_create = flag(name, value)?,
             _ => return self.set_of_channel(name, value),
         }
@@ -242,6 +264,7 @@ impl Options {
             "lanes" => self.lanes = number(name, value)?,
             "prefetch" => self.prefetch = number(name, value)?,
             "entry" => self.entry = Entry::read(name, value)?,
+            "node_timeout" => self.node_timeout = Some(duration(name, value)?),
             _ => return Err(invalid(name, format!("unknown option `{name}`"))),
         }
         Ok(())
@@ -263,13 +286,18 @@ impl Options {
             (None, Some(_)) => return Err(invalid("tls_cert", "`tls_key` needs `tls_cert`, the certificate of it")),
             _ => {}
         }
-        if !self.tls && !self.plaintext && !is_this_host(&self.host) {
+        if !self.tls && !self.plaintext && !self.nodes.all().all(|(host, _)| is_this_host(host)) {
             let why = "without TLS the password and every message can be read on the way: use `amqps://`, or say `plaintext=true` if that is meant";
             return Err(invalid("plaintext", why));
         }
         let most = u64::from(u16::MAX);
         if self.heartbeat.subsec_nanos() != 0 || !(1..=most).contains(&self.heartbeat.as_secs()) {
             return Err(invalid("heartbeat", "`heartbeat` is a whole number of seconds, from 1s on"));
+        }
+        if self.node_timeout.is_some_and(|timeout| timeout < self.heartbeat * 2) {
+            let why =
+                "`node_timeout` is at least twice `heartbeat`: a lane must not move before its old holder has ended";
+            return Err(invalid("node_timeout", why));
         }
         if !(1..=crate::names::SLOTS).contains(&self.lanes) {
             return Err(invalid("lanes", format!("`lanes` is 1 to {}", crate::names::SLOTS)));
@@ -292,8 +320,19 @@ impl Options {
         Ok(())
     }
 
-    pub(crate) fn address(&self) -> (&str, u16) {
-        (&self.host, self.port.unwrap_or(if self.tls { 5671 } else { 5672 }))
+    /// How long a lane waits for a consumer whose node is lost.
+    pub(crate) fn waits_for_node(&self) -> Duration {
+        self.node_timeout.unwrap_or_else(|| NODE_TIMEOUT.max(self.heartbeat * 2))
+    }
+
+    /// The port of a node of which none is said.
+    pub(crate) fn usual_port(&self) -> u16 {
+        if self.tls { 5671 } else { 5672 }
+    }
+
+    /// Where all nodes are, in the order in which they were named.
+    pub(crate) fn addresses(&self) -> Vec<(&str, u16)> {
+        self.nodes.all().map(|(host, port)| (host.as_str(), port.unwrap_or(self.usual_port()))).collect()
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -313,7 +352,7 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("address", &self.address())
+            .field("addresses", &self.addresses())
             .field("vhost", &self.vhost)
             .field("user", &self.user)
             .field("tls", &self.tls)
@@ -360,25 +399,55 @@ mod tests {
     #[test]
     fn a_url_says_everything_that_the_builder_says() {
         let url = "amqp://me:p%40ss%2F@127.0.0.1:5673/a%2Fb?lanes=8&prefetch=20&heartbeat=5s&connect_limit=1s&answer_limit=2s\
-                   &settle_count=10&settle_interval=20ms&handover=1s&max_message=1KiB&entry=modulus-hash&auto_create=true&plaintext=true";
+                   &settle_count=10&settle_interval=20ms&handover=1s&binding_check=9s&max_message=1KiB&entry=modulus-hash&auto_create=true&plaintext=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!((read.user.as_str(), read.password.as_str(), read.vhost.as_str()), ("me", "p@ss/", "a/b"));
-        assert_eq!((read.address(), read.lanes, read.prefetch), (("127.0.0.1", 5673), 8, 20));
+        assert_eq!((read.addresses(), read.lanes, read.prefetch), (vec![("127.0.0.1", 5673)], 8, 20));
         assert_eq!(read.heartbeat, Duration::from_secs(5));
         assert_eq!((read.connect_limit, read.answer_limit), (Duration::from_secs(1), Duration::from_secs(2)));
         assert_eq!((read.settle_count, read.settle_interval), (Some(10), Duration::from_millis(20)));
         assert_eq!((read.handover, read.max_message), (Duration::from_secs(1), 1024));
         assert_eq!(read.entry, Entry::ModulusHash);
+        assert_eq!(read.binding_check, Duration::from_secs(9));
         assert!(read.auto_create && read.plaintext && !read.tls);
         let plain = Options::from_url("amqp://localhost").unwrap();
-        assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.address().1), ("guest", "/", 5672));
+        assert_eq!((plain.user.as_str(), plain.vhost.as_str(), plain.addresses()[0].1), ("guest", "/", 5672));
         assert_eq!(Options::from_url("amqp://localhost/").unwrap().vhost, "/");
+    }
+
+    #[test]
+    fn a_lane_waits_for_a_lost_node_for_longer_than_a_lease() {
+        for (query, seconds) in [
+            ("heartbeat=1s", 20),
+            ("heartbeat=10s", 20),
+            ("heartbeat=30s", 60),
+            ("heartbeat=2s&node_timeout=4s", 4),
+            ("node_timeout=60s", 60),
+        ] {
+            let options = Options::from_url(&format!("amqp://localhost?{query}")).unwrap();
+            assert_eq!(options.waits_for_node(), Duration::from_secs(seconds), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_of_a_cluster_are_all_named() {
+        let built = Options::new("127.0.0.1").port(5673).node("localhost", 5674).node("[::1]", None).lanes(8);
+        let read = Options::from_url("amqp://127.0.0.1:5673,localhost:5674,[::1]?lanes=8").unwrap();
+        assert_eq!(read.addresses(), [("127.0.0.1", 5673), ("localhost", 5674), ("[::1]", 5672)]);
+        assert_eq!(format!("{built:?}"), format!("{read:?}"));
+        assert!(built.validate().is_ok());
+        assert!(Options::new("localhost").node("h.example", None).validate().is_err());
+        assert!(Options::new("localhost").node("h.example", 5672).plaintext(true).validate().is_ok());
     }
 
     #[test]
     fn what_is_wrong_is_named_and_no_secret_shown() {
         for (url, name) in [
             ("amqp://me:secret@h.example", "plaintext"),
+            ("amqp://me:secret@127.0.0.1,h.example", "plaintext"),
+            ("amqp://me:secret@h.example,127.0.0.1", "plaintext"),
+            ("amqp://me:secret@127.0.0.1,", "url"),
+            ("amqp://me:secret@127.0.0.1,127.0.0.1:x", "url"),
             ("amqp://me:secret@127.0.0.1?lane=8", "lane"),
             ("amqp://me:secret@127.0.0.1?lanes=0", "lanes"),
             ("amqp://me:secret@127.0.0.1?lanes=1025", "lanes"),
@@ -388,6 +457,8 @@ mod tests {
             ("amqp://me:secret@127.0.0.1?prefetch=70000", "prefetch"),
             ("amqp://me:secret@127.0.0.1?heartbeat=1500ms", "heartbeat"),
             ("amqp://me:secret@127.0.0.1?heartbeat=0s", "heartbeat"),
+            ("amqp://me:secret@127.0.0.1?node_timeout=19s", "node_timeout"),
+            ("amqp://me:secret@127.0.0.1?heartbeat=4s&node_timeout=7s", "node_timeout"),
             ("amqp://me:secret@127.0.0.1?settle_count=251", "settle_count"),
             ("amqp://me:secret@127.0.0.1?tls_ca=ca.pem", "tls_ca"),
             ("amqp://me:secret@127.0.0.1?tls_cert=me.pem&tls_key=me.key", "tls_cert"),

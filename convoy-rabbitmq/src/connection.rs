@@ -20,6 +20,7 @@ use tokio::time::{timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::config::Options;
+use crate::nodes::Node;
 use crate::{error, names, tls};
 
 /// A connection that lives until it breaks or is let go. Rights that rest on it end the moment it is seen to break.
@@ -51,9 +52,20 @@ impl Shared {
 }
 
 impl Link {
-    /// Connects within the limit of the options.
+    /// Connects to the node whose turn it is. One that cannot be reached is passed over: all have their turn, each within the limit of the options, before this fails.
     pub(crate) async fn open(options: &Options, purpose: &str) -> Result<Arc<Self>> {
-        let uri = uri(options);
+        let mut failed = error::disconnected("connect");
+        for node in options.nodes.turn() {
+            match Self::open_at(options, node, purpose).await {
+                Err(why) if !error::is_final(&why) => failed = why,
+                opened => return opened,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn open_at(options: &Options, (host, port): &Node, purpose: &str) -> Result<Arc<Self>> {
+        let uri = uri(options, host, port.unwrap_or(options.usual_port()));
         let properties = ConnectionProperties::default()
             .with_connection_name(format!("convoy {purpose}").into())
             .with_client_property("product".into(), "convoy".into())
@@ -61,10 +73,8 @@ impl Link {
         let builder = builder(options, uri, properties)?;
         let made = timeout(options.connect_limit, builder.connect()).await;
         let connection = made
-            .map_err(|_| {
-                error::no_answer("connect").with("host", &options.host).with_outcome(convoy_core::Outcome::NotApplied)
-            })?
-            .map_err(|e| error::of(e, "connect").with("host", &options.host))?;
+            .map_err(|_| error::no_answer("connect").with("host", host).with_outcome(convoy_core::Outcome::NotApplied))?
+            .map_err(|e| error::of(e, "connect").with("host", host))?;
         let tell = watch::Sender::new(false);
         let told = tell.clone();
         let shared = Arc::new(Shared::default());
@@ -99,7 +109,8 @@ impl Link {
         let channel = link.channel("connect").await?;
         let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(names::short(mark.clone()), exclusive, FieldTable::default());
-        link.ask("connect", declared).await?;
+        let declared = link.ask("connect", declared).await;
+        declared.map_err(|why| error::lacks(why, "configure", "queue", &mark))?;
         // Nobody else has it yet.
         if let Some(link) = Arc::get_mut(&mut link) {
             link.mark = Some(mark);
@@ -275,8 +286,7 @@ fn builder(options: &Options, uri: AMQPUri, properties: ConnectionProperties) ->
     Ok(builder.with_uri(uri).with_properties(properties).with_tls_config(tls::config(options)?))
 }
 
-fn uri(options: &Options) -> AMQPUri {
-    let (host, port) = options.address();
+fn uri(options: &Options, host: &str, port: u16) -> AMQPUri {
     AMQPUri {
         scheme: if options.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
@@ -327,5 +337,27 @@ impl Publishing {
             Some(link) => link.close(until).await,
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Whichever has the first turn: both are tried, and the failure names one of them.
+    #[tokio::test]
+    async fn a_node_that_cannot_be_reached_is_passed_over() {
+        let nodes = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+        let ports = nodes.each_ref().map(|node| node.local_addr().unwrap().port());
+        let options = Options::new("127.0.0.1").port(ports[0]).node("localhost", ports[1]);
+        let options = options.connect_limit(Duration::from_secs(20));
+        let [first, second] = nodes.each_ref().map(|node| async { drop(node.accept().await.unwrap()) });
+        let both = async { tokio::join!(first, second) };
+        let (opened, _) = timeout(Duration::from_secs(60), async { tokio::join!(Link::open(&options, "test"), both) })
+            .await
+            .expect("each node is connected to");
+        assert_eq!(opened.unwrap_err().kind(), convoy_core::ErrorKind::Disconnected);
     }
 }

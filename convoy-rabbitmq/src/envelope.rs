@@ -202,6 +202,28 @@ pub(crate) fn probe() -> BasicProperties {
     BasicProperties::default().with_headers(FieldTable::from(table))
 }
 
+/// What a probe of a binding says: which pair it is of, and whether it is the second one, see [`Bindings`](crate::probes::Bindings).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asks {
+    pub(crate) id: u128,
+    pub(crate) behind: bool,
+}
+
+/// The properties of a probe of a binding.
+pub(crate) fn probe_of_binding(asks: Asks) -> BasicProperties {
+    let mut table = Table::new();
+    let turn = if asks.behind { 2 } else { 1 };
+    put(&mut table, PROBE, text(format!("{}/{turn}", Uuid::from_u128(asks.id)).as_bytes()));
+    BasicProperties::default().with_headers(FieldTable::from(table))
+}
+
+/// What this probe asks, if it is one of a binding.
+pub(crate) fn asks(properties: &BasicProperties) -> Option<Asks> {
+    let said = bytes(properties.headers().as_ref()?, PROBE)?;
+    let slash = said.iter().position(|byte| *byte == b'/')?;
+    Some(Asks { id: uuid(&said[..slash])?, behind: &said[slash + 1..] == b"2" })
+}
+
 /// Whether this is a probe and no message.
 pub(crate) fn is_probe(properties: &BasicProperties) -> bool {
     properties.headers().as_ref().is_some_and(|table| table.contains_key(PROBE) && !table.contains_key(SESSION))
@@ -419,6 +441,16 @@ mod tests {
         for wrong in wrong {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_probe_of_a_binding_asks_comes_back() {
+        for behind in [false, true] {
+            let asked = Asks { id: 7, behind };
+            let properties = probe_of_binding(asked);
+            assert_eq!((asks(&properties), is_probe(&properties)), (Some(asked), true));
+        }
+        assert_eq!((asks(&probe()), is_probe(&probe())), (None, true));
     }
 
     /// Whatever a stranger puts into the headers: a defect or a message, and no panic.

@@ -1,7 +1,9 @@
 //! What the client library's errors mean: the only file that looks into them.
 
-use convoy_core::{Error, ErrorKind, Outcome, Scope};
+use convoy_core::{Error, ErrorKind, Finding, Outcome, Scope};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+
+use crate::permissions;
 
 /// What an error of the client library means for a request that had no effect yet, or may have had one.
 ///
@@ -99,6 +101,12 @@ fn tls(said: &str) -> String {
     format!("{why}: {said}")
 }
 
+/// Whether a failure is one of an AMQP channel alone, as long as its connection stands.
+pub(crate) fn is_of_channel(error: &lapin::Error) -> bool {
+    use lapin::ErrorKind as L;
+    error.is_amqp_soft_error() || matches!(error.kind(), L::InvalidChannelState(..) | L::InvalidChannel(_))
+}
+
 /// Whether the broker says that it is there and closed to everybody else: an exclusive queue of a connection that lives.
 pub(crate) fn is_locked(error: &lapin::Error) -> bool {
     soft(error) == Some(&AMQPSoftError::RESOURCELOCKED)
@@ -181,9 +189,12 @@ pub(crate) fn not_there(operation: &'static str, what: &'static str, channel: &s
     Error::new(ErrorKind::NotFound, operation).because(what).with("channel", channel).caused_by(cause)
 }
 
-pub(crate) fn topology(channel: &str, group: &str, findings: &[String]) -> Error {
-    Error::new(ErrorKind::Topology, "open consumer")
-        .because(findings.join("; "))
+/// What breaks a guarantee; where that is nothing but what the user may not do, it is that.
+pub(crate) fn topology(channel: &str, group: &str, findings: &[&Finding]) -> Error {
+    let forbidden = findings.iter().all(|finding| finding.code == permissions::CODE);
+    let said: Vec<String> = findings.iter().map(|finding| finding.to_string()).collect();
+    Error::new(if forbidden { ErrorKind::Unauthorized } else { ErrorKind::Topology }, "open consumer")
+        .because(said.join("; "))
         .with("channel", channel)
         .with("group", group)
 }
@@ -195,6 +206,28 @@ pub(crate) fn lane_gone(queue: &str, cause: Error) -> Error {
         .with("queue", queue)
         .with_scope(Scope::Client)
         .caused_by(cause)
+}
+
+/// A slot does not lead to its lane any more.
+pub(crate) fn unbound(queue: &str, slot: u32, channel: &str) -> Error {
+    Error::new(ErrorKind::Topology, "consume")
+        .because("a lane's binding is gone: what is sent to this slot does not come to this group; provision the group again")
+        .with("queue", queue)
+        .with("slot", slot)
+        .with("channel", channel)
+        .with_scope(Scope::Client)
+}
+
+/// What a refusal for want of a permission means: which one, and on what. Older brokers name the thing alone. Other failures stay as they are.
+pub(crate) fn lacks(why: Error, permission: &'static str, what: &'static str, name: &str) -> Error {
+    if why.kind() != ErrorKind::Unauthorized || why.scope() != Scope::Delivery {
+        return why;
+    }
+    Error::new(ErrorKind::Unauthorized, why.operation())
+        .because(format!("this user lacks the permission `{permission}` on the {what} `{name}`"))
+        .with(what, name)
+        .with_scope(Scope::Client)
+        .caused_by(why)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::config::Options;
 use crate::connection::Link;
 use crate::error;
 use crate::names::{self, Names};
+use crate::permissions;
 use crate::topology::{CHECK, PROVISION, refusal};
 
 /// Each lane gets as much as another one.
@@ -37,8 +38,10 @@ async fn make(link: &Arc<Link>, entry: &ShortString, names: &Names, kind: &str) 
     }
     for lane in 0..names.lanes {
         let (key, options) = (names::short(WEIGHT.to_owned()), QueueBindOptions::default());
-        let bound = channel.queue_bind(names.lane(lane), exchange.clone(), key, options, FieldTable::default());
-        link.ask(PROVISION, bound).await?;
+        let queue = names.lane(lane);
+        let bound = channel.queue_bind(queue.clone(), exchange.clone(), key, options, FieldTable::default());
+        let bound = link.ask(PROVISION, bound).await;
+        bound.map_err(|why| permissions::bind_refused(why, queue.as_str(), exchange.as_str()))?;
     }
     // Last: with some of its lanes it would hash otherwise than with all of them.
     let (key, options) = (ShortString::default(), ExchangeBindOptions::default());

@@ -16,10 +16,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::Channel;
 use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{FieldTable, ShortString};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep_until, timeout};
 use uuid::Uuid;
@@ -31,6 +29,7 @@ use crate::envelope::{self, Stands};
 use crate::error;
 use crate::names::{self, Names};
 use crate::outbox::Outbox;
+use crate::probes::{self, Bindings};
 use crate::settle::{Ack, Acks};
 
 /// Who gives a lane up registers again after this, so that its new owner stands before it.
@@ -39,6 +38,8 @@ const AGAIN_AFTER: Duration = Duration::from_millis(400);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A probe without an effect is sent again after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
+/// After so many refusals in a row, for want of a permission, the consumer ends: somebody has to act.
+const REFUSALS: u32 = 5;
 /// So many deliveries are taken at once.
 const AT_ONCE: usize = 256;
 
@@ -105,6 +106,7 @@ struct Subscription {
     /// When this registration asked last whether it is the active one, and the question while it is on its way.
     probed: Option<Moment>,
     probing: Option<BoxFuture<'static, ()>>,
+    bindings: Bindings,
 }
 
 struct Asking {
@@ -133,6 +135,8 @@ enum Over {
     Broken,
     /// The queue is gone.
     Gone(convoy_core::Error),
+    /// The consumer cannot go on.
+    Failed(convoy_core::Error),
 }
 
 impl Lane {
@@ -150,7 +154,7 @@ impl Lane {
     /// Registers for the lane, again and again, until it is asked to leave or the connection breaks.
     pub(crate) async fn run(mut self, ready: impl FnOnce()) -> Ended {
         let mut ready = Some(ready);
-        let mut pause = Pause::new();
+        let (mut pause, mut refusals) = (Pause::new(), 0);
         while !self.leaving {
             let subscribed = self.subscribe().await;
             if let Some(ready) = ready.take() {
@@ -158,7 +162,7 @@ impl Lane {
             }
             let over = match subscribed {
                 Ok(mut subscription) => {
-                    pause = Pause::new();
+                    (pause, refusals) = (Pause::new(), 0);
                     let over = self.serve(&mut subscription).await;
                     self.lose(&mut subscription, loss_of(&over));
                     match over {
@@ -176,6 +180,10 @@ impl Lane {
                 Err(why) if why.kind() == convoy_core::ErrorKind::NotFound => Over::Gone(why),
                 Err(why) => {
                     tracing::warn!(queue = self.queue.as_str(), error = ?why, "cannot consume from a lane");
+                    refusals += u32::from(why.kind() == convoy_core::ErrorKind::Unauthorized);
+                    if refusals >= REFUSALS {
+                        return Ended::Failed(why);
+                    }
                     if !self.rest(pause.next()).await { Over::Broken } else { Over::Again }
                 }
             };
@@ -189,6 +197,7 @@ impl Lane {
                 Over::Leave => {}
                 Over::Broken => return Ended::Broken,
                 Over::Gone(why) => return Ended::Failed(error::lane_gone(self.queue.as_str(), why)),
+                Over::Failed(why) => return Ended::Failed(why),
             }
         }
         Ended::Left
@@ -217,14 +226,11 @@ impl Lane {
         let channel = self.link.channel("consume").await?;
         let prefetch = channel.basic_qos(self.shared.options.prefetch, BasicQosOptions::default());
         self.link.ask("consume", prefetch).await?;
-        let mut arguments = FieldTable::default();
-        // A 4.3 broker waits a minute before it moves a lane away from a node that it lost; a lease is shorter.
-        let wait = self.shared.options.heartbeat * 2;
-        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert(names::short("x-consumer-disconnected-timeout".to_owned()), AMQPValue::LongLongInt(wait));
         let tag = names::short(format!("convoy-{}", Uuid::now_v7()));
-        let consume = channel.basic_consume(self.queue.clone(), tag, BasicConsumeOptions::default(), arguments);
-        let consumer = self.link.ask("consume", consume).await?;
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consume = channel.basic_consume(self.queue.clone(), tag, options, none);
+        let consumer = self.link.ask("consume", consume).await;
+        let consumer = consumer.map_err(|why| error::lacks(why, "read", "queue", self.queue.as_str()))?;
         let registration = Registration::new(&self.link, &channel, consumer);
         Ok(Subscription {
             channel,
@@ -238,6 +244,7 @@ impl Lane {
             copying: FuturesUnordered::new(),
             probed: None,
             probing: None,
+            bindings: Bindings::of(self.lane, &self.shared),
         })
     }
 
@@ -266,7 +273,11 @@ impl Lane {
         tokio::pin!(broken);
         loop {
             on.ask(&self.queue, &self.link);
-            let Subscription { registration, asking, copying, probing, .. } = &mut *on;
+            if let Some(over) = self.looked_at_bindings(on) {
+                return over;
+            }
+            let held = on.held.is_some();
+            let Subscription { registration, asking, copying, probing, bindings, .. } = &mut *on;
             let probed = probing.is_some();
             let probe = async {
                 if let Some(probing) = probing {
@@ -301,6 +312,11 @@ impl Lane {
                     }
                 }
                 () = probe, if probed => on.probing = None,
+                looked = bindings.next(), if held => {
+                    if let Err(why) = looked {
+                        return Over::Failed(why);
+                    }
+                }
                 delivered = registration.next() => {
                     let ended = match delivered {
                         Some(Ok(delivery)) => {
@@ -364,6 +380,9 @@ impl Lane {
         if envelope::is_probe(&delivery.properties) {
             held.acks.alone(tag, &mut on.acks);
             on.renew = true;
+            if let Some(asks) = envelope::asks(&delivery.properties) {
+                on.bindings.heard(asks);
+            }
             let event = Event::Passed { grant: held.grant, below: tag + 1 };
             return if held.reading { batch.push(event) } else { held.aside.push_back(event) };
         }
@@ -421,7 +440,7 @@ impl Lane {
                 if on.held.is_none() && on.probed.is_none_or(|at| now().since(at) >= PROBE_AGAIN) {
                     on.probed = Some(now());
                     let (publishing, queue) = (Arc::clone(&self.shared.publishing), self.queue.clone());
-                    on.probing = Some(Box::pin(probe(publishing, queue)));
+                    on.probing = Some(Box::pin(probes::of_holder(publishing, queue)));
                 }
                 return None;
             }
@@ -466,6 +485,27 @@ impl Lane {
                 None
             }
         }
+    }
+
+    /// What is found missing is made again where that is allowed; elsewhere the consumer ends with it, since messages are lost all the while.
+    fn looked_at_bindings(&self, on: &mut Subscription) -> Option<Over> {
+        let queue = self.queue.as_str();
+        if on.held.is_some() {
+            on.bindings.begin(&self.queue, &self.shared);
+        }
+        let slot = on.bindings.missing()?;
+        let channel = &self.shared.names.channel;
+        if !self.shared.options.auto_create {
+            return Some(Over::Failed(error::unbound(queue, slot, channel)));
+        }
+        tracing::error!(
+            queue,
+            slot,
+            channel,
+            "a binding is missing, and is made again: what was sent to it meanwhile did not come"
+        );
+        on.bindings.repair(&self.link, &self.shared);
+        None
     }
 
     fn copy(&self, grant: Grant, message: Inbound, reason: Reason) -> BoxFuture<'static, (Grant, u64, Answer)> {
@@ -560,30 +600,10 @@ async fn second(channel: &Channel, queue: ShortString) -> lapin::Result<()> {
     ended
 }
 
-/// An idle lane does not show whose it is: the broker tells a consumer that it is the active one by delivering to it. So the member that should have it puts
-/// a message of no meaning into its queue, which whoever is active acknowledges at once. Lost probes are asked again.
-async fn probe(publishing: Arc<Publishing>, queue: ShortString) {
-    let sent = async {
-        let link = publishing.link().await?;
-        if link.is_blocked() {
-            return Ok(());
-        }
-        let channel = link.channel("probe").await?;
-        let options = BasicPublishOptions::default();
-        let published = channel.basic_publish("".into(), queue.clone(), options, b"", envelope::probe());
-        link.ask("probe", published).await?;
-        link.ask("probe", channel.close(200, "probed".into())).await
-    };
-    let sent: Result<()> = sent.await;
-    if let Err(why) = sent {
-        tracing::debug!(queue = queue.as_str(), error = ?why, "a lane was not probed");
-    }
-}
-
 fn loss_of(over: &Over) -> Option<Loss> {
     Some(match over {
         Over::Broken => Loss::Disconnected,
         Over::Gone(_) => Loss::Gone,
-        Over::Again | Over::Leave => Loss::Revoked,
+        Over::Again | Over::Leave | Over::Failed(_) => Loss::Revoked,
     })
 }

@@ -21,15 +21,27 @@
 //! | name | what | for |
 //! |---|---|---|
 //! | `orders` | durable direct exchange | the channel. Messages are published to it with their session's slot as routing key |
-//! | `orders.billing.g1.l64.p500.lane.0` … `.63` | durable quorum queues with `x-single-active-consumer` and `x-delivery-limit` 1 000 000 | the lanes of the group |
+//! | `orders.billing.g1.l64.p500.lane.0` … `.63` | durable quorum queues with `x-single-active-consumer`, `x-delivery-limit` 1 000 000 and `x-consumer-disconnected-timeout` 20 000 | the lanes of the group |
 //! | 1 024 bindings | slot → lane, in ranges | so that each group chooses its own number of lanes |
 //! | `orders.billing.pin` | an empty queue whose bounds are the number of lanes and the prefetch | so that a group is never opened, or made again, with other ones |
 //! | `orders.billing.dead` | durable quorum queue with `x-single-active-consumer` | the dead-letter store |
 //! | `convoy.orders.billing.members` | durable fanout exchange | the members of the group hear of each other by it |
 //!
 //! While programs run: for each consumer a connection, an AMQP channel a lane and a queue of its own for the members' words; for each broker handle a connection for publishing with an
-//! exclusive queue `convoy.link.…`. A consumer needs `configure` for its own queue (`amq.gen-…`), `write` on the default exchange (probes, dead letters) and the members' exchange, `read` on the
-//! lanes. Lanes get a message without meaning now and then (header `convoy-probe`), acknowledged at once: an idle queue shows nobody that it is the active consumer, and a delivery does.
+//! exclusive queue `convoy.link.…`. Lanes get a message without meaning now and then (header `convoy-probe`), acknowledged at once: an idle queue shows nobody that it is the active
+//! consumer, and a delivery does.
+//!
+//! | permission | on | for |
+//! |---|---|---|
+//! | `configure` | `convoy.link.…`, and `amq.gen-…` for consumers | the queues of the connections themselves; every broker handle needs the first |
+//! | `configure` | what is to be made | `provision`, `auto_create`; without it `check` cannot compare what is there, and says so |
+//! | `write` | the channel's exchange | producers, and the check of bindings |
+//! | `write` | `amq.default`, `convoy.orders.billing.members`, `amq.gen-…` | consumers: probes and dead letters; the members of the group |
+//! | `read` | the lanes, `convoy.orders.billing.members`, `amq.gen-…` | consumers |
+//! | `read` | `orders.billing.dead` | dead letters |
+//!
+//! `check` finds out by trying, and names what is missing and on what; a producer does not start without `write`, a consumer not without `read`. Of a `provision` the bindings take `write` on the
+//! lanes and `read` on the exchange.
 //!
 //! # Publishing from another language
 //!
@@ -55,7 +67,7 @@
 //! | `orders.billing.entry` | durable exchange of the type | hashes for the group; bound to its lanes and to `orders.entry` |
 //! | `orders.billing.g1.l64.p500.mh.lane.0` … (`ch` for the other type) | as above | the lanes of the group |
 //!
-//! It costs something. Session ids must be UTF-8 text, since that is what a routing key is. Nobody but the broker knows the lane of a session: `accept` by a session's name is unsupported, and a
+//! It costs something. No binding is looked at while programs run (`binding_check` is of slots). Session ids must be UTF-8 text, since that is what a routing key is. Nobody but the broker knows the lane of a session: `accept` by a session's name is unsupported, and a
 //! message is called misrouted only when its routing key is another one than its session. Above all, a lane that is deleted or unbound moves sessions between
 //! the *other* lanes, and those that had messages waiting lose their order; by slots, only what belongs to that lane is touched. `modulus-hash` goes by the set of queues, and has every session
 //! back in its lane once the lane is made again; `consistent-hash` goes by the order in which lanes were bound (seen on 4.3.6: two of four lanes bound again, and each of 200 sessions was in
@@ -76,11 +88,18 @@
 //!   old handler is told in the same moment, and only its grace time bounds the overlap. Use [`Fence`](convoy_core::Fence)s where that matters: here one row a session and producer,
 //!   since the broker gives no position.
 //! - **A lost node of a cluster** is not seen by any request. 4.3 waits before it moves a lane away from a lost node's consumer, for longer than the lease
-//!   (`x-consumer-disconnected-timeout`, set here); 4.0 and before move it at once.
+//!   (`x-consumer-disconnected-timeout` of the lanes, the option `node_timeout`; without it a minute); 4.0 and before move it at once.
+//!   Name all nodes of a cluster in the URL (`amqp://user:password@a:5672,b:5672,c:5672`): a connection that ends is made again to the next of them that can be reached.
 //! - **Settled** means: the acknowledgement was written, and a request behind it on the same channel was answered while the consumer still stood. That alone is no proof on a quorum queue: the
 //!   broker's own client of it (`rabbit_fifo_client`) keeps acknowledgements to itself while 32 commands are not in the queue's log yet, answers declarations all the same, and forgets what it kept when
 //!   the channel closes (seen under chaos on 4.3.6: settled messages came again after clean hand-overs). So at most 28 commands go out, and then a request that goes through the log: a second
 //!   registration and its end. After the loss of a broker node what was acknowledged may come again.
+//! - **No loss on the way into a lane.** A producer is told of a message that *no* queue took (`mandatory`): with several groups a binding that is gone is silent. So whoever holds a
+//!   lane sends, every `binding_check`, a probe to one of its slots, and another one straight into the queue, behind it: when that comes alone, the slot does not lead there. Nothing else
+//!   tells: the protocol lists no bindings, a returned message says nothing of a single group, and binding all 1 024 slots again costs the broker seconds and would hide what was lost. A whole lane
+//!   is found within `binding_check`, a single slot within as many of them as the lane has slots (16 of 64 lanes: 8 minutes by default). The consumer then ends with an error that
+//!   names queue and slot; with `auto_create` the slots of the lane are bound again instead, and the loss is logged as an error. The other groups of the channel get the probe as well, which is dropped or
+//!   acknowledged after at most a minute at the head of a queue. A lane whose backlog takes longer than half a minute is not judged.
 //! - **Bounded duplicates.** Acknowledged are whole prefixes of a lane, and single messages above a session that stands still; at a count, after `settle_interval`, when nothing is left to do (not more often than five times in it), and
 //!   before a channel closes.
 //! - **Producer order.** One unconfirmed message a session. A nack, or a connection that ends first, leaves the outcome unknown; `resume` then waits until the broker has let
@@ -90,9 +109,11 @@
 //! # What to watch, and what breaks it
 //!
 //! - A lane with messages ready, a consumer and no delivery is stuck at the broker; alarms of memory or disk block producers (consumers go on: they publish on another connection).
-//! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages. So do a purge and a deleted lane; the latter ends the consumer with an error that names it.
+//! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages, and the protocol does not show it: `check` sees the arguments of queues
+//!   only, each of them by name. So do a purge and a deleted lane; the latter ends the consumer with an error that names it, as a binding that is gone does.
 //! - `consumer_timeout` (30 minutes by default) ends the right to a lane in which one message stays unacknowledged for so long: a session that stands still longer loses its lane's
 //!   right again and again. Raise it where handlers or retries take that long.
+//! - A policy that sets `consumer-disconnected-timeout` on `*.lane.*` to less than two heartbeats lets a lane move before its old holder has ended.
 //! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others.
 //! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
 //! - A dead-letter store shows its first 10 000 letters at once, and the others when some of those are taken out. A letter that somebody else put there without a `message-id` is not listed.
@@ -111,6 +132,7 @@ mod config;
 mod connection;
 mod consumer;
 mod dead;
+mod departures;
 mod entry;
 mod envelope;
 mod error;
@@ -119,7 +141,10 @@ mod hashing;
 mod lane;
 mod members;
 mod names;
+mod nodes;
 mod outbox;
+mod permissions;
+mod probes;
 mod producer;
 mod settle;
 mod spread;

@@ -12,19 +12,20 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use hashbrown::{HashMap, HashSet};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
-use lapin::types::{FieldTable, ShortString};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::config::Options;
 use crate::connection::{Link, Pause, Publishing};
+use crate::departures::Departures;
 use crate::entry::Entry;
 use crate::outbox::Outbox;
-use crate::{envelope, error, names};
+use crate::{envelope, error};
 
 /// How often it is looked whether the broker takes messages again.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -38,7 +39,7 @@ pub(crate) struct RabbitSink {
     options: Options,
     runs: UnboundedSender<Run>,
     shared: Arc<Shared>,
-    publishing: Arc<Publishing>,
+    departures: Departures,
     stop: watch::Sender<bool>,
     ended: watch::Receiver<bool>,
 }
@@ -92,7 +93,8 @@ impl RabbitSink {
             work.run(taken, stopped).await;
             tell_end.send_replace(true);
         });
-        Self { options: options.clone(), runs, shared, publishing, stop, ended }
+        let departures = Departures::new(publishing);
+        Self { options: options.clone(), runs, shared, departures, stop, ended }
     }
 }
 
@@ -127,7 +129,7 @@ impl Sink for RabbitSink {
                 }
                 Some(Known::Gone(mark)) => {
                     if let Some(mark) = mark {
-                        self.until_gone(&mark, until).await?;
+                        self.departures.wait(&mark, until).await?;
                     }
                     self.shared.fates.of.lock().remove(&ticket);
                     return Ok(Fate::Unknown);
@@ -144,47 +146,11 @@ impl Sink for RabbitSink {
 
     async fn close(&self, until: Moment) -> Result<()> {
         self.stop.send_replace(true);
+        self.departures.stop();
         let mut ended = self.ended.clone();
         match timeout_at(instant(until), ended.wait_for(|ended| *ended)).await {
             Ok(_) => Ok(()),
             Err(_) => Err(error::no_answer("close")),
-        }
-    }
-}
-
-impl RabbitSink {
-    /// Waits until the broker has let an old connection go: a queue that only that connection has is locked while it lives, and missing afterwards. From then on
-    /// nothing that was written to it can land.
-    async fn until_gone(&self, mark: &str, until: Moment) -> Result<()> {
-        let mut pause = Pause::new();
-        loop {
-            match self.is_gone(mark).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(why) => tracing::debug!(error = ?why, "the broker could not be asked for an old connection"),
-            }
-            let wait = pause.next();
-            if now() + wait >= until {
-                return Err(error::no_answer("ask for the fate of a send"));
-            }
-            sleep(wait).await;
-        }
-    }
-
-    async fn is_gone(&self, mark: &str) -> Result<bool> {
-        const ASK: &str = "ask for the fate of a send";
-        let link = self.publishing.link().await?;
-        if link.mark() == Some(mark) {
-            return Ok(false);
-        }
-        let channel = link.channel(ASK).await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(names::short(mark.to_owned()), passive, FieldTable::default());
-        match link.ask_raw(ASK, asked).await? {
-            Err(why) if error::is_missing(&why) => Ok(true),
-            Err(why) if error::is_locked(&why) => Ok(false),
-            Err(why) => Err(error::of(why, ASK)),
-            Ok(_) => Ok(false),
         }
     }
 }
@@ -384,12 +350,11 @@ impl Work {
     fn tell(&mut self, ticket: Ticket, ended: Ended) {
         let Some(until) = self.out.remove(&ticket) else {
             // It was told as unknown; this is its fate.
-            let gone = Known::Gone(self.on.as_ref().and_then(|(link, _)| link.mark()).map(str::to_owned));
             let known = match ended {
                 Ended::Landed => Known::Is(Fate::Landed),
                 Ended::Returned => Known::Is(Fate::Never),
                 Ended::Nacked => Known::Is(Fate::Unknown),
-                Ended::Failed(_) => gone,
+                Ended::Failed(why) => self.gone(&why),
             };
             return self.shared.fates.set(ticket, known);
         };
@@ -403,13 +368,20 @@ impl Work {
                 Err(error::unknown("the broker did not take it into every queue"))
             }
             Ended::Failed(why) => {
-                let mark = self.on.as_ref().and_then(|(link, _)| link.mark()).map(str::to_owned);
-                self.shared.fates.set(ticket, Known::Gone(mark));
+                let gone = self.gone(&why);
+                self.shared.fates.set(ticket, gone);
                 Err(error::unknown("the connection ended before the broker confirmed it")
                     .caused_by(error::of(why, "send")))
             }
         };
         self.shared.sent.push(Sent { ticket, outcome });
+    }
+
+    /// What has to be waited for after a failure. The broker reads nothing more of an AMQP channel that it has closed, so then it is nothing: the connection lives on, and its mark with it.
+    fn gone(&self, why: &lapin::Error) -> Known {
+        let link = self.on.as_ref().map(|(link, _)| link);
+        let mark = link.filter(|link| link.is_broken() || !error::is_of_channel(why)).and_then(|link| link.mark());
+        Known::Gone(mark.map(str::to_owned))
     }
 
     /// Tells those whose time is over.

@@ -1,6 +1,8 @@
 //! What should exist at the broker, and what is wrong with what does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use convoy_core::runtime::now;
 use convoy_core::{ChannelSpec, Error, ErrorKind, Finding, Result, Severity, Topology};
@@ -15,6 +17,7 @@ use crate::entry::Entry;
 use crate::error;
 use crate::hashing;
 use crate::names::{self, Names, SLOTS};
+use crate::permissions;
 
 /// So many hand-overs a message may see. Never unlimited: a 3.10 broker then drops it at the first.
 const DELIVERY_LIMIT: i64 = 1_000_000;
@@ -60,12 +63,9 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
         .collect::<Result<_>>()?;
     let exchange = names::exchange(spec.name(), options.entry)?;
     let channel = link.channel(PROVISION).await?;
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let declared =
-        channel.exchange_declare(exchange.clone(), of_exchange(options.entry), durable, FieldTable::default());
-    refusal(link.ask_raw(PROVISION, declared).await?, "exchange", exchange.as_str())?;
+    declare_channel(link, &channel, &exchange, options.entry).await?;
     for names in &groups {
-        provision_group(link, &channel, names).await?;
+        provision_group(link, &channel, names, options.waits_for_node()).await?;
         match names.entry.hashing() {
             None => bind_slots(link, &channel, &exchange, names).await?,
             Some(kind) => hashing::provision(options, &exchange, names, kind).await?,
@@ -74,7 +74,7 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
     link.ask(PROVISION, channel.close(200, "provisioned".into())).await
 }
 
-async fn provision_group(link: &Link, channel: &Channel, names: &Names) -> Result<()> {
+async fn provision_group(link: &Link, channel: &Channel, names: &Names, node_timeout: Duration) -> Result<()> {
     // First, so that a group of another number of lanes is refused before anything is bound.
     declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
         ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
@@ -87,13 +87,13 @@ async fn provision_group(link: &Link, channel: &Channel, names: &Names) -> Resul
             .caused_by(why),
         _ => why,
     })?;
-    declare(link, channel, names.dead(), dead()).await?;
+    declare(link, channel, names.dead(), consumed(node_timeout)).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let members = names.members();
     let fanout = channel.exchange_declare(members.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
     refusal(link.ask_raw(PROVISION, fanout).await?, "exchange", members.as_str())?;
     for lane in 0..names.lanes {
-        declare(link, channel, names.lane(lane), lane_arguments()).await?;
+        declare(link, channel, names.lane(lane), consumed(node_timeout)).await?;
     }
     Ok(())
 }
@@ -105,14 +105,35 @@ fn of_exchange(entry: Entry) -> ExchangeKind {
 
 async fn bind_slots(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names) -> Result<()> {
     let slots: Vec<u32> = (0..SLOTS).collect();
+    bind(link, channel, exchange, names, &slots).await
+}
+
+/// Binds slots to their lanes. A binding that is there stays.
+async fn bind(link: &Link, channel: &Channel, exchange: &ShortString, names: &Names, slots: &[u32]) -> Result<()> {
     for some in slots.chunks(AT_ONCE) {
         let bound = try_join_all(some.iter().map(|slot| {
             let (lane, key) = (names.lane(names::lane_of_slot(*slot, names.lanes)), names::short(slot.to_string()));
             channel.queue_bind(lane, exchange.clone(), key, QueueBindOptions::default(), FieldTable::default())
         }));
-        link.ask(PROVISION, bound).await?;
+        let bound = link.ask(PROVISION, bound).await;
+        bound.map_err(|why| permissions::bind_refused(why, names.lane(0).as_str(), exchange.as_str()))?;
     }
     Ok(())
+}
+
+/// Binds these slots of a group again, with the channel that they hang on.
+pub(crate) async fn bind_again(link: &Link, names: &Names, slots: &[u32]) -> Result<()> {
+    let exchange = names::exchange(&names.channel, Entry::Slots)?;
+    let channel = link.channel(PROVISION).await?;
+    declare_channel(link, &channel, &exchange, Entry::Slots).await?;
+    bind(link, &channel, &exchange, names, slots).await?;
+    link.ask(PROVISION, channel.close(200, "bound".into())).await
+}
+
+async fn declare_channel(link: &Link, channel: &Channel, exchange: &ShortString, entry: Entry) -> Result<()> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declared = channel.exchange_declare(exchange.clone(), of_exchange(entry), durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, declared).await?, "exchange", exchange.as_str())
 }
 
 async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: FieldTable) -> Result<()> {
@@ -125,7 +146,7 @@ async fn declare(link: &Link, channel: &Channel, queue: ShortString, arguments: 
 pub(crate) fn refusal<T>(answer: lapin::Result<T>, what: &'static str, name: &str) -> Result<T> {
     answer.map_err(|why| {
         let said = error::mismatch(&why);
-        let it = error::of(why, PROVISION).with(what, name);
+        let it = error::lacks(error::of(why, PROVISION).with(what, name), "configure", what, name);
         match said {
             Some(said) => Error::new(ErrorKind::Topology, PROVISION)
                 .because(format!("it is there and differs: {said}"))
@@ -143,15 +164,14 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// The arguments of a lane: the same from the first release on, since one that is added later is refused.
-fn lane_arguments() -> FieldTable {
+/// The arguments of a lane and of the store: the same from the first release on, since one that is added later is refused. A 4.3 broker that lost the node of a consumer waits a minute before
+/// another one gets the queue, unless the queue says otherwise; it takes no word of the consumer's on that.
+fn consumed(node_timeout: Duration) -> FieldTable {
     let mut arguments = quorum();
     put(&mut arguments, "x-single-active-consumer", AMQPValue::Boolean(true));
+    let wait = i64::try_from(node_timeout.as_millis()).unwrap_or(i64::MAX);
+    put(&mut arguments, "x-consumer-disconnected-timeout", AMQPValue::LongLongInt(wait));
     arguments
-}
-
-fn dead() -> FieldTable {
-    lane_arguments()
 }
 
 /// The pin never holds a message: its bounds are the number of lanes, and the prefetch with who hashes, which the broker compares for us.
@@ -179,9 +199,11 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
             let options = of_channel(options, spec)?;
             let (exchange, kind) = (names::exchange(spec.name(), options.entry)?, of_exchange(options.entry));
             check_exchange(&link, &exchange, kind, spec.name(), &mut findings).await?;
+            findings.extend(permissions::of_channel(&link, &exchange, options.entry).await?);
             for group in spec.groups() {
                 let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?.entry(options.entry);
-                findings.extend(check_group(&link, &names).await?);
+                findings.extend(check_group(&link, &names, options.waits_for_node()).await?);
+                findings.extend(permissions::of_group(&link, &names).await?);
             }
         }
         Ok(findings)
@@ -208,6 +230,8 @@ async fn check_exchange(
             into.push(Finding::new(Severity::Breaks, "channel-missing", what, "provision it"));
             return Ok(());
         }
+        // What is missing is said by who tries to write.
+        Err(why) if error::forbidden(&why).is_some() => return Ok(()),
         Err(why) => return Err(error::of(why, CHECK).with("exchange", name)),
     }
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
@@ -233,13 +257,20 @@ async fn check_exchange(
 }
 
 /// What is wrong with a group. Each thing that is missing or differs is named.
-pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<Finding>> {
+pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: Duration) -> Result<Vec<Finding>> {
     let mut findings = hashing::check(link, names).await?;
-    if is_as_wanted(link, names).await? {
+    if is_as_wanted(link, names, node_timeout).await? {
         return Ok(findings);
     }
     let (channel, group) = (&names.channel, &names.group);
-    if !exists(link, &names.pin()).await? {
+    let pin_there = match exists(link, &names.pin()).await {
+        Err(why) if why.kind() == ErrorKind::Unauthorized => {
+            findings.push(permissions::hidden(why, names.pin().as_str()));
+            return Ok(findings);
+        }
+        there => there?,
+    };
+    if !pin_there {
         let what = format!("the group `{group}` of channel `{channel}` does not exist: nothing is kept for it");
         findings.push(Finding::new(Severity::Breaks, "group-missing", what, "provision it before the first send"));
         return Ok(findings);
@@ -259,22 +290,30 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
     }
     for lane in 0..names.lanes {
         let queue = names.lane(lane);
-        if !exists(link, &queue).await? {
+        let there = match exists(link, &queue).await {
+            Err(why) if why.kind() == ErrorKind::Unauthorized => {
+                findings.push(permissions::hidden(why, queue.as_str()));
+                break;
+            }
+            there => there?,
+        };
+        if !there {
             let what = format!("the lane queue `{queue}` does not exist: what is sent to it is refused or lost");
             findings.push(Finding::new(Severity::Breaks, "lane-missing", what, "provision the group again"));
             continue;
         }
-        match compare(link, &queue, lane_arguments()).await? {
-            Same::Yes => {}
-            Same::No(said) => findings.push(wrong_lane(queue.as_str(), &said)),
+        if let Some(said) = differences(link, &queue, consumed(node_timeout), &mut findings).await? {
             // One is enough to say that they cannot be looked at.
-            Same::Unseen(said) => {
-                findings.push(unseen(queue.as_str(), &said));
-                break;
-            }
+            findings.push(unseen(queue.as_str(), &said));
+            break;
         }
     }
-    if !exists(link, &names.dead()).await? {
+    let dead_there = match exists(link, &names.dead()).await {
+        // Who dead-letters need not see the store.
+        Err(why) if why.kind() == ErrorKind::Unauthorized => true,
+        there => there?,
+    };
+    if !dead_there {
         let what = format!(
             "the dead-letter store `{}` does not exist: a message for it is not settled, and its session waits",
             names.dead()
@@ -285,10 +324,10 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names) -> Result<Vec<F
 }
 
 /// Looks at everything at once, and only at whether something is wrong: the first thing that is closes the AMQP channel.
-async fn is_as_wanted(link: &Arc<Link>, names: &Names) -> Result<bool> {
-    let wanted: Vec<(ShortString, FieldTable)> = [(names.pin(), pin(names)), (names.dead(), dead())]
+async fn is_as_wanted(link: &Arc<Link>, names: &Names, node_timeout: Duration) -> Result<bool> {
+    let wanted: Vec<(ShortString, FieldTable)> = [(names.pin(), pin(names)), (names.dead(), consumed(node_timeout))]
         .into_iter()
-        .chain((0..names.lanes).map(|lane| (names.lane(lane), lane_arguments())))
+        .chain((0..names.lanes).map(|lane| (names.lane(lane), consumed(node_timeout))))
         .collect();
     let channel = link.channel(CHECK).await?;
     // First whether they are there: the second question would make them.
@@ -308,7 +347,7 @@ async fn is_as_wanted(link: &Arc<Link>, names: &Names) -> Result<bool> {
 
 fn wrong_lane(queue: &str, said: &str) -> Finding {
     // The broker names the argument that differs.
-    const KNOWN: [(&str, &str, &str); 8] = [
+    const KNOWN: [(&str, &str, &str); 11] = [
         ("x-queue-type", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         ("'type'", "not-quorum", "is no quorum queue: a lost node loses or reorders what is in it"),
         (
@@ -321,9 +360,20 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
             "delivery-limit",
             "has another delivery limit: after so many hand-overs the broker drops messages",
         ),
+        (
+            "x-consumer-disconnected-timeout",
+            "node-timeout",
+            "waits for a lost node for another time than `node_timeout` says: a lane may move before its old holder has ended",
+        ),
         ("x-max-length", "max-length", "has a bound: the broker drops or refuses what does not fit"),
         ("x-overflow", "overflow", "has a rule for being full: the broker drops or refuses messages"),
         ("x-message-ttl", "message-ttl", "has a time to live: the broker drops what is not handled in time"),
+        ("x-expires", "expires", "expires: the broker deletes it when nobody has used it for a while"),
+        (
+            "x-dead-letter",
+            "dead-letter-exchange",
+            "has a dead-letter exchange: what the broker drops goes elsewhere, past the group's store",
+        ),
         ("durable", "not-durable", "is not durable: a restart of the broker loses it"),
     ];
     let known = KNOWN.iter().find(|(argument, _, _)| said.contains(argument));
@@ -334,7 +384,7 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
 }
 
 fn unseen(name: &str, said: &str) -> Finding {
-    let what = format!("the settings of `{name}` cannot be compared: {said}");
+    let what = format!("without the permission `configure` on `{name}` its settings cannot be compared: {said}");
     Finding::new(
         Severity::Note,
         "permission",
@@ -349,8 +399,6 @@ async fn exists(link: &Arc<Link>, queue: &ShortString) -> Result<bool> {
     match link.ask_raw(CHECK, channel.queue_declare(queue.clone(), passive, FieldTable::default())).await? {
         Ok(_) => Ok(true),
         Err(why) if error::is_missing(&why) => Ok(false),
-        // It is there, and somebody may not look at it.
-        Err(why) if error::forbidden(&why).is_some() => Err(error::of(why, CHECK).with("queue", queue.as_str())),
         Err(why) => Err(error::of(why, CHECK).with("queue", queue.as_str())),
     }
 }
@@ -359,6 +407,29 @@ enum Same {
     Yes,
     No(String),
     Unseen(String),
+}
+
+/// Everything that is wrong with a lane. The broker names one thing at a time; what it has not got at all is left out of the next question, so that a classic queue is not only called one without a
+/// single active consumer. Gives what the broker says when it does not let this user ask.
+async fn differences(
+    link: &Arc<Link>,
+    queue: &ShortString,
+    mut wanted: FieldTable,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<String>> {
+    loop {
+        let said = match compare(link, queue, wanted.clone()).await? {
+            Same::Yes => return Ok(None),
+            Same::Unseen(said) => return Ok(Some(said)),
+            Same::No(said) => said,
+        };
+        findings.push(wrong_lane(queue.as_str(), &said));
+        let named =
+            wanted.inner().keys().find(|name| said.contains(&format!("'{name}'")) && said.contains("current is none"));
+        let Some(named) = named.cloned() else { return Ok(None) };
+        let rest = wanted.inner().iter().filter(|(name, _)| **name != named);
+        wanted = FieldTable::from(rest.map(|(name, value)| (name.clone(), value.clone())).collect::<BTreeMap<_, _>>());
+    }
 }
 
 /// Declares what is there with what is wanted: the broker says what differs, and changes nothing.
@@ -391,6 +462,7 @@ mod tests {
                 "not-quorum",
             ),
             ("inequivalent arg 'x-delivery-limit' for queue 'q'", "delivery-limit"),
+            ("inequivalent arg 'x-consumer-disconnected-timeout' for queue 'q'", "node-timeout"),
             ("inequivalent arg 'x-max-length' for queue 'q'", "max-length"),
             ("inequivalent arg 'x-message-ttl' for queue 'q'", "message-ttl"),
             ("something else", "lane-differs"),

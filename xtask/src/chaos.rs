@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: builds the run with faults and its workers, and starts it.
 
-use crate::command::{built, cargo, program};
+use crate::command::{Program, built, cargo, program};
 
 const BUILD: &[&str] =
     &["build", "--release", "--package", "convoy-conformance", "--example", "chaos", "--example", "worker"];
@@ -14,13 +14,18 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         println!("RESULT cmd=chaos broker=rabbitmq built=false held=false");
         return Ok(false);
     }
-    let (here, seed) = (built()?, seed(rest)?);
+    Ok(built_run(rest)?.run()?.ok())
+}
+
+/// The run as it was built last.
+pub(crate) fn built_run(args: &[String]) -> Result<Program, String> {
+    let (here, seed) = (built()?, seed(args)?);
     let target = here.parent().ok_or("the build has no folder around it")?;
     let xtask = here.join("xtask").display().to_string();
     let out = target.join("chaos").join(&seed).display().to_string();
     let own = ["--xtask", &xtask, "--out", &out, "--seed", &seed];
-    let given = rest.iter().map(String::as_str);
-    Ok(program(here.join("examples").join("chaos"), own.into_iter().chain(given)).run()?.ok())
+    let given = args.iter().map(String::as_str);
+    Ok(program(here.join("examples").join("chaos"), own.into_iter().chain(given)))
 }
 
 /// The one that is asked for, or a new one: the folder of a run is named by it.

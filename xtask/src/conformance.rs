@@ -11,8 +11,8 @@ pub(crate) const RELEASES: &[&str] = &["4.3", "4.0", "3.10"];
 pub(crate) const URL: &str = "CONVOY_RABBITMQ_URL";
 
 /// What runs on a broker of its own: the suite, and what only RabbitMQ has to show. A part of this name is made of tests.
-pub(crate) const ON_RABBITMQ: [(&str, &str); 2] =
-    [("rabbitmq", "conformance"), ("rabbitmq_foreign", "foreign publishers")];
+pub(crate) const ON_RABBITMQ: [(&str, &str); 3] =
+    [("rabbitmq", "conformance"), ("rabbitmq_traps", "traps"), ("rabbitmq_foreign", "foreign publishers")];
 
 /// What was run on a broker, by name.
 pub(crate) type Parts = Vec<(&'static str, Result<Ran, String>)>;
@@ -141,7 +141,7 @@ pub(crate) fn on_rabbitmq(summary: &mut Summary, release: &str, with: impl FnOnc
         }
     }
     if fresh {
-        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release]));
+        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release, "--nodes", "1"]));
     }
 }
 

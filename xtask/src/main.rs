@@ -5,7 +5,6 @@
 mod bench;
 #[cfg(unix)]
 mod brokers;
-#[cfg(unix)]
 mod chaos;
 mod check;
 mod command;
@@ -26,14 +25,16 @@ cargo xtask conformance memory|rabbitmq [--release R | --all] [...]
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
 cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
-                                        --messages N, --sessions N, --faults N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
+                                        --messages N, --sessions N, --faults N or --minutes N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
+                                        --nodes 3: on a cluster, whose nodes fail one at a time
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
 cargo xtask brokers up rabbitmq         a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively:
                                         from Debian's packages, as root, in a folder below target/, on 127.0.0.1 only
                                         --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --native, --docker, --port N, --tls FOLDER
-cargo xtask brokers status [--release R]
-cargo xtask brokers down [--release R] [--wipe]
-                                        ends what was started here; --wipe: and removes what it stored";
+                                        --nodes 3: a cluster, natively only (on ports 5772, 5872, 5972; 5773 …; 5774 …)
+cargo xtask brokers status [--release R] [--nodes 1|3]
+cargo xtask brokers down [--release R] [--nodes 1|3] [--wipe]
+                                        ends what was started here; --wipe: and removes what it stored; --node N: one node of a cluster";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +47,6 @@ fn main() -> ExitCode {
         "check" => check::run(rest),
         #[cfg(unix)]
         "brokers" => brokers::run(rest),
-        #[cfg(unix)]
         "chaos" => chaos::run(rest),
         #[cfg(not(unix))]
         "brokers" => {

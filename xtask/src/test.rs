@@ -2,12 +2,30 @@
 
 use std::fs;
 
+use crate::chaos;
 use crate::command::{Program, built, cargo, program, root};
 use crate::conformance::{ON_RABBITMQ, Parts, RELEASES, on_rabbitmq, on_url, tls};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
 const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "convoy-conformance/sim,convoy-mq/rabbitmq"];
+
+/// The examples that `cargo test` leaves out, since it has one of them as a test: with the same features, so that nothing is compiled twice.
+const BUILD_CHAOS: &[&str] = &[
+    "build",
+    "--release",
+    "--workspace",
+    "--features",
+    "convoy-conformance/sim,convoy-mq/rabbitmq",
+    "--example",
+    "chaos",
+    "--example",
+    "worker",
+];
+
+/// A minute or so of faults, always the same ones. What this seed deals has consumers killed, frozen beyond their lease and restarted, a producer killed, the broker killed and frozen, a link
+/// reset and one that swallows bytes.
+const CHAOS: &[&str] = &["--seed", "474", "--faults", "9", "--messages", "20000", "--sessions", "300"];
 
 /// How much is run.
 struct Extent {
@@ -35,6 +53,9 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         if extent.all {
             tls(&mut summary, RELEASES, &[]);
         }
+        if extent.releases > 0 {
+            with_faults(&mut summary)?;
+        }
         for bench in ["engine", "memory"].iter().filter(|_| extent.all) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
@@ -51,6 +72,8 @@ fn with_cargo(args: &[&str]) -> Program {
 fn tests(summary: &mut Summary) -> Result<(), String> {
     let (backends, others): (Vec<_>, Vec<_>) = test_targets()?.into_iter().partition(|target| target.is_conformance());
     let mut plain = vec!["--no-fail-fast", "--lib", "--bins"];
+    // The schedules of faults have tests of their own.
+    plain.extend(["--example", "chaos"]);
     plain.extend(others.iter().flat_map(|target| ["--test", target.name.as_str()]));
     summary.tests("unit tests", with_cargo(&plain).run());
     summary.tests("doc tests", with_cargo(&["--no-fail-fast", "--doc"]).run());
@@ -99,6 +122,16 @@ fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
             ran
         });
     }
+    Ok(())
+}
+
+/// Processes, broker and links fail for a minute, on a broker of its own.
+fn with_faults(summary: &mut Summary) -> Result<(), String> {
+    if !summary.work("compile chaos", cargo(BUILD_CHAOS).run()) {
+        return Ok(());
+    }
+    let args: Vec<String> = CHAOS.iter().map(|arg| (*arg).to_owned()).collect();
+    summary.one(&format!("chaos, RabbitMQ {}", RELEASES[0]), chaos::built_run(&args)?.run());
     Ok(())
 }
 

@@ -9,6 +9,10 @@ pub(crate) struct Args {
     pub(crate) messages: u64,
     pub(crate) sessions: u32,
     pub(crate) faults: usize,
+    /// Instead of a number of faults: as many as take about so long.
+    pub(crate) minutes: Option<u64>,
+    /// One node, or a cluster of three.
+    pub(crate) nodes: usize,
     pub(crate) seed: u64,
     pub(crate) lanes: u32,
     pub(crate) heartbeat: Duration,
@@ -19,6 +23,8 @@ pub(crate) struct Args {
     pub(crate) xtask: PathBuf,
     /// Where histories, logs and the report go.
     pub(crate) out: PathBuf,
+    /// Only faults of this kind, one after the other.
+    pub(crate) only: Option<String>,
     /// A broken settle path, to be found.
     pub(crate) lie: Option<String>,
     /// The broker stays up at the end.
@@ -34,10 +40,13 @@ cargo xtask chaos rabbitmq [OPTIONS]
   --messages N       how many messages are sent, by two producers (200000)
   --sessions N       in how many sessions (1000)
   --faults N         how many faults strike (60)
+  --minutes N        as many as take about so long, instead
+  --nodes 1|3        a broker of one node, or a cluster: then its nodes fail, one at a time (1)
   --seed N           what is drawn: the same seed, the same schedule (drawn and printed)
   --release R        4.3, 4.0 or 3.10 (4.3)
   --lanes N          lanes of the consumer group (16)
   --heartbeat S      in seconds; faults last in proportion to it (2)
+  --only KIND        only faults of this kind, one after the other: consumer-kill, restart, node-kill, …
   --broken-settle early|ahead
                      consumers whose settle path is broken: the run must fail
   --keep             leave the broker up at the end
@@ -51,6 +60,8 @@ impl Args {
             messages: 200_000,
             sessions: 1000,
             faults: 60,
+            minutes: None,
+            nodes: 1,
             seed: fastrand::u64(1..1_000_000),
             lanes: 16,
             heartbeat: Duration::from_secs(2),
@@ -58,6 +69,7 @@ impl Args {
             port: 5690,
             xtask: PathBuf::new(),
             out: PathBuf::new(),
+            only: None,
             lie: None,
             keep: false,
             dry: false,
@@ -74,6 +86,9 @@ impl Args {
         if args.sessions == 0 || args.messages == 0 || args.heartbeat.is_zero() {
             return Err("there must be sessions, messages and a heartbeat".to_owned());
         }
+        if ![1, 3].contains(&args.nodes) {
+            return Err("a broker has 1 node here, or 3".to_owned());
+        }
         Ok(args)
     }
 
@@ -82,6 +97,8 @@ impl Args {
             "--messages" => self.messages = number(name, &value)?,
             "--sessions" => self.sessions = number(name, &value)?,
             "--faults" => self.faults = number(name, &value)?,
+            "--minutes" => self.minutes = Some(number(name, &value)?),
+            "--nodes" => self.nodes = number(name, &value)?,
             "--seed" => self.seed = number(name, &value)?,
             "--lanes" => self.lanes = number(name, &value)?,
             "--heartbeat" => self.heartbeat = Duration::from_secs(number(name, &value)?),
@@ -89,6 +106,7 @@ impl Args {
             "--port" => self.port = number(name, &value)?,
             "--xtask" => self.xtask = value.into(),
             "--out" => self.out = value.into(),
+            "--only" => self.only = Some(value),
             "--broken-settle" => self.lie = Some(value),
             _ => return Err(format!("there is no option {name}")),
         }

@@ -1,4 +1,4 @@
-//! The broker of a run: its own, so that it may be killed.
+//! The broker of a run, of one node or three: its own, so that it may be killed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::args::Args;
 
 /// Starting takes some seconds; the first time of a release, minutes.
 const UP: Duration = Duration::from_secs(900);
-const DOWN: Duration = Duration::from_secs(90);
+const DOWN: Duration = Duration::from_secs(180);
 const ALARM: Duration = Duration::from_secs(60);
 /// The folder below `target/brokers` is called so: nobody else's broker is in it.
 const NAMED: &str = "chaos";
@@ -29,43 +29,72 @@ pub(crate) struct Own {
     release: String,
     port: u16,
     pub(crate) version: String,
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    port: u16,
+    /// While it runs.
     pid: Option<Pid>,
 }
 
 impl Own {
     /// Starts it, with nothing stored from before.
     pub(crate) async fn start(args: &Args) -> Result<Self, String> {
-        let Args { xtask, release, port, .. } = args.clone();
-        let mut own = Self { xtask, release, port, version: String::new(), pid: None };
+        let Args { xtask, release, port, nodes, .. } = args.clone();
+        let nodes = vec![Node { port, pid: None }; nodes];
+        let mut own = Self { xtask, release, port, version: String::new(), nodes };
         own.xtask(&["down", "--wipe"], DOWN).await?;
         own.up().await?;
         Ok(own)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
+    /// Where its nodes are.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| SocketAddr::from(([127, 0, 0, 1], node.port))).collect()
     }
 
+    /// Whether a right ends at once with its node: from 4.3 on its broker waits for longer than a lease.
+    pub(crate) fn moves_at_once(&self) -> bool {
+        self.release != "4.3"
+    }
+
+    /// Starts what does not run, and waits until it answers. A cluster is then whole: every node has its replicas in line.
     pub(crate) async fn up(&mut self) -> Result<(), String> {
         let port = self.port.to_string();
         let told = self.xtask(&["up", "rabbitmq", "--native", "--port", &port], UP).await?;
         let said = |key: &str| {
             told.split_whitespace().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
         };
-        let pid = said("pid").and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
-        self.pid = Some(pid.ok_or("a broker of somebody else answers on the port: take another with `--port`")?);
+        let pids = said(if self.is_cluster() { "pids" } else { "pid" }).unwrap_or_default();
+        let pids: Option<Vec<Pid>> = pids.split(',').map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        let whole = pids.filter(|pids| pids.len() == self.nodes.len());
+        let pids = whole.ok_or("a broker of somebody else answers on the port: take another with `--port`")?;
+        let endpoint = said("endpoint").unwrap_or_default();
+        let ports = endpoint.rsplit('@').next().unwrap_or_default().split(',');
+        let ports: Option<Vec<u16>> = ports.map(|at| at.rsplit(':').next()?.parse().ok()).collect();
+        let ports = ports.filter(|ports| ports.len() == pids.len()).ok_or("a broker without an address")?;
+        self.nodes = ports.into_iter().zip(pids).map(|(port, pid)| Node { port, pid: Some(pid) }).collect();
         self.version = said("version").unwrap_or_default();
         Ok(())
     }
 
     /// A clean end; and nothing of it is left.
     pub(crate) async fn down(&mut self) -> Result<(), String> {
-        self.pid = None;
+        self.nodes.iter_mut().for_each(|node| node.pid = None);
         self.xtask(&["down"], DOWN).await.map(|_| ())
     }
 
-    pub(crate) async fn kill(&mut self) -> Result<(), String> {
-        let pid = self.signal(Signal::KILL)?;
+    /// A clean end of one node of a cluster.
+    pub(crate) async fn stop_node(&mut self, at: usize) -> Result<(), String> {
+        self.nodes[at].pid = None;
+        let number = (at + 1).to_string();
+        self.xtask(&["down", "--node", &number], DOWN).await.map(|_| ())
+    }
+
+    pub(crate) async fn kill(&mut self, at: usize) -> Result<(), String> {
+        let pid = self.signal(at, Signal::KILL)?;
         let until = Instant::now() + Duration::from_secs(10);
         while is_alive(pid) {
             if Instant::now() >= until {
@@ -73,22 +102,30 @@ impl Own {
             }
             sleep(Duration::from_millis(5)).await;
         }
-        self.pid = None;
+        self.nodes[at].pid = None;
         Ok(())
     }
 
-    pub(crate) fn freeze(&self, on: bool) -> Result<(), String> {
-        self.signal(if on { Signal::STOP } else { Signal::CONT }).map(|_| ())
+    pub(crate) fn freeze(&self, at: usize, on: bool) -> Result<(), String> {
+        self.signal(at, if on { Signal::STOP } else { Signal::CONT }).map(|_| ())
     }
 
-    fn signal(&self, signal: Signal) -> Result<Pid, String> {
-        let pid = self.pid.ok_or("the broker is down")?;
+    fn is_cluster(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
+    fn pid(&self, at: usize) -> Result<Pid, String> {
+        self.nodes[at].pid.ok_or_else(|| "the broker is down".to_owned())
+    }
+
+    fn signal(&self, at: usize, signal: Signal) -> Result<Pid, String> {
+        let pid = self.pid(at)?;
         kill_process(pid, signal).map_err(|e| format!("broker: {e}")).map(|()| pid)
     }
 
     /// Makes it believe that it has little memory, or gives it what it had. By its own tool, in the folder that it takes for the whole system.
     pub(crate) async fn alarm(&self, on: bool) -> Result<(), String> {
-        let pid = self.pid.ok_or("the broker is down")?.as_raw_nonzero().to_string();
+        let pid = self.pid(0)?.as_raw_nonzero().to_string();
         let told = |e: std::io::Error| format!("/proc/{pid}: {e}");
         let environment = std::fs::read(format!("/proc/{pid}/environ")).map_err(told)?;
         let root = std::fs::read_link(format!("/proc/{pid}/root")).map_err(told)?;
@@ -109,6 +146,7 @@ impl Own {
     async fn xtask(&self, args: &[&str], limit: Duration) -> Result<String, String> {
         let mut xtask = Command::new(&self.xtask);
         xtask.arg("brokers").args(args).args(["--release", &self.release, "--named", NAMED]);
+        xtask.args(["--nodes", &self.nodes.len().to_string()]);
         run(xtask, "xtask brokers", limit).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::plan::node_of;
 use convoy_conformance::checker::{Checker, Options, Verdict};
 use convoy_conformance::history::{Answer, Ended, Event, Fault, Merge, Message, Phase, What};
 use std::collections::hash_map::Entry;
@@ -58,10 +59,17 @@ pub(crate) struct Measured {
 #[derive(Debug)]
 pub(crate) struct Lasting {
     pub(crate) name: &'static str,
-    /// The process; 0 for the broker.
+    /// The process; 0 for the broker, and a number of its own for a node.
     pub(crate) target: u32,
     pub(crate) from: u64,
     pub(crate) to: Option<u64>,
+}
+
+impl Lasting {
+    /// Whether it is one of the broker's own, and of no worker.
+    pub(crate) fn is_of_broker(&self) -> bool {
+        self.target == 0 || node_of(self.target).is_some()
+    }
 }
 
 /// Reads the histories and judges them.
@@ -88,7 +96,7 @@ impl Judged {
 
     /// The same without those that a fault of the broker's own held up.
     pub(crate) fn calm_ms(&self) -> [u64; 3] {
-        let of_broker: Vec<_> = self.measured.faults.iter().filter(|fault| fault.target == 0).collect();
+        let of_broker: Vec<_> = self.measured.faults.iter().filter(|fault| fault.is_of_broker()).collect();
         // A broker that is back has its clients yet to come.
         let until = |fault: &Lasting| fault.to.map_or(u64::MAX, |to| to.saturating_add(SETTLES));
         let held_up = |from: u64, to: u64| of_broker.iter().any(|fault| fault.from < to && from < until(fault));

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub(crate) const CONSUMERS: usize = 4;
 pub(crate) const PRODUCERS: usize = 2;
 
+/// The most faults of a run that is to take a time.
+const MOST: usize = 2000;
+
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -24,6 +27,10 @@ pub(crate) enum Kind {
     BrokerFreeze,
     /// The broker is short of memory.
     Alarm,
+    /// Of a cluster, a node is killed, ended in order, or stands still. It is back, with all replicas in line, before the next of these.
+    NodeKill(usize),
+    NodeStop(usize),
+    NodeFreeze(usize),
     /// The links of a process are reset, at both ends.
     Reset(usize),
     /// They swallow what goes to the broker, to the client, or both.
@@ -60,10 +67,12 @@ pub(crate) struct Fault {
     pub(crate) lasts: Duration,
     /// The next one does not wait for its end.
     pub(crate) beside: bool,
+    /// Of a link: only the connections that there are. New ones are well, and lead to another node perhaps, while the broker still has the old ones.
+    pub(crate) around: bool,
 }
 
 /// The cards from which faults are dealt: each kind comes before any comes again as often as it is here.
-fn deck(rng: &mut fastrand::Rng, heartbeat: Duration) -> Vec<(Kind, Duration)> {
+fn deck(rng: &mut fastrand::Rng, heartbeat: Duration, nodes: usize) -> Vec<(Kind, Duration)> {
     let any = CONSUMERS + PRODUCERS;
     let mut deck = Vec::new();
     let mut card =
@@ -83,11 +92,18 @@ fn deck(rng: &mut fastrand::Rng, heartbeat: Duration) -> Vec<(Kind, Duration)> {
     card(rng, 3, 0.0, 0.0, &|rng| Kind::Restart(consumer(rng)));
     card(rng, 1, 1.0, 2.0, &|rng| Kind::Scale(consumer(rng)));
     card(rng, 3, 0.1, 1.0, &|rng| Kind::Kill(producer(rng)));
-    card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerStop);
-    card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerKill);
-    card(rng, 1, 0.1, 0.6, &|_| Kind::BrokerFreeze);
-    card(rng, 1, 2.5, 4.0, &|_| Kind::BrokerFreeze);
-    card(rng, 1, 1.5, 2.5, &|_| Kind::Alarm);
+    if nodes == 1 {
+        card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerStop);
+        card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerKill);
+        card(rng, 1, 0.1, 0.6, &|_| Kind::BrokerFreeze);
+        card(rng, 1, 2.5, 4.0, &|_| Kind::BrokerFreeze);
+        card(rng, 1, 1.5, 2.5, &|_| Kind::Alarm);
+    } else {
+        card(rng, 4, 0.1, 3.0, &|rng| Kind::NodeKill(rng.usize(..nodes)));
+        card(rng, 2, 0.1, 3.0, &|rng| Kind::NodeStop(rng.usize(..nodes)));
+        card(rng, 1, 0.1, 0.6, &|rng| Kind::NodeFreeze(rng.usize(..nodes)));
+        card(rng, 2, 2.5, 4.0, &|rng| Kind::NodeFreeze(rng.usize(..nodes)));
+    }
     card(rng, 3, 0.0, 0.0, &|rng| Kind::Reset(rng.usize(..any)));
     card(rng, 3, 2.5, 4.0, &|rng| Kind::Blackhole(rng.usize(..any), deaf(rng), bytes(rng)));
     card(rng, 1, 0.1, 0.4, &|rng| Kind::Blackhole(rng.usize(..any), deaf(rng), Bytes::Held));
@@ -98,20 +114,53 @@ fn deck(rng: &mut fastrand::Rng, heartbeat: Duration) -> Vec<(Kind, Duration)> {
     deck
 }
 
-/// The schedule of a seed.
-pub(crate) fn plan(seed: u64, faults: usize, heartbeat: Duration) -> Vec<Fault> {
+/// The schedule of a seed, on a broker of so many nodes.
+pub(crate) fn plan(seed: u64, faults: usize, heartbeat: Duration, nodes: usize) -> Vec<Fault> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut cards = Vec::new();
     let mut plan = Vec::with_capacity(faults);
     while plan.len() < faults {
         let Some((kind, lasts)) = cards.pop() else {
-            cards = deck(&mut rng, heartbeat);
+            cards = deck(&mut rng, heartbeat, nodes);
             continue;
         };
         let pause = Duration::from_millis(rng.u64(300..1500));
-        plan.push(Fault { kind, pause, lasts, beside: rng.u32(..4) == 0 });
+        let (beside, around) = (rng.u32(..4) == 0, nodes > 1 && rng.bool());
+        plan.push(Fault { kind, pause, lasts, beside, around });
     }
     plan
+}
+
+/// As many faults of a schedule as take about so long.
+pub(crate) fn plan_for(seed: u64, takes: Duration, heartbeat: Duration, nodes: usize) -> Vec<Fault> {
+    let mut faults = 1;
+    while faults < MOST && estimate(&plan(seed, faults, heartbeat, nodes)) < takes {
+        faults += 1;
+    }
+    plan(seed, faults, heartbeat, nodes)
+}
+
+/// The faults of one kind out of as long a schedule as it takes, one after the other.
+pub(crate) fn plan_only(
+    kind: &str,
+    seed: u64,
+    faults: usize,
+    heartbeat: Duration,
+    nodes: usize,
+) -> Result<Vec<Fault>, String> {
+    let all = plan(seed, MOST, heartbeat, nodes);
+    if !all.iter().any(|fault| fault.kind.name() == kind) {
+        let mut names: Vec<_> = all.iter().map(|fault| fault.kind.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        return Err(format!("there is no fault `{kind}` here; there are {}", names.join(", ")));
+    }
+    let these = all.into_iter().filter(|fault| fault.kind.name() == kind);
+    let plan: Vec<Fault> = these.map(|fault| Fault { beside: false, ..fault }).take(faults).collect();
+    if plan.len() < faults {
+        return Err(format!("a schedule has at most {} of `{kind}`", plan.len()));
+    }
+    Ok(plan)
 }
 
 /// About how long a plan takes.
@@ -126,6 +175,8 @@ impl Kind {
     fn work(self) -> Duration {
         Duration::from_millis(match self {
             Self::BrokerStop | Self::BrokerKill => 11_000,
+            Self::NodeStop(_) | Self::NodeKill(_) => 13_000,
+            Self::NodeFreeze(_) => 1000,
             Self::Alarm => 5000,
             Self::Restart(_) | Self::Scale(_) => 1000,
             _ => 0,
@@ -144,6 +195,9 @@ impl Kind {
             Self::BrokerKill => "broker-kill",
             Self::BrokerFreeze => "broker-freeze",
             Self::Alarm => "memory-alarm",
+            Self::NodeKill(_) => "node-kill",
+            Self::NodeStop(_) => "node-restart",
+            Self::NodeFreeze(_) => "node-freeze",
             Self::Reset(_) => "reset",
             Self::Blackhole(..) => "blackhole",
             Self::Slow(_) => "slow",
@@ -152,15 +206,41 @@ impl Kind {
         }
     }
 
-    /// Whom it strikes; none for the broker.
+    /// The worker that it strikes; none for the broker.
     pub(crate) fn whom(self) -> Option<usize> {
         match self {
             Self::Kill(at) | Self::Freeze(at) | Self::Restart(at) | Self::Scale(at) | Self::Reset(at) => Some(at),
             Self::Blackhole(at, ..) | Self::Slow(at) | Self::Cut(at, _) | Self::Slice(at) => Some(at),
             Self::BrokerStop | Self::BrokerKill | Self::BrokerFreeze | Self::Alarm => None,
+            Self::NodeKill(_) | Self::NodeStop(_) | Self::NodeFreeze(_) => None,
         }
     }
+
+    /// The node that it strikes.
+    pub(crate) fn node(self) -> Option<usize> {
+        match self {
+            Self::NodeKill(at) | Self::NodeStop(at) | Self::NodeFreeze(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether it is one of links.
+    fn is_of_links(self) -> bool {
+        matches!(self, Self::Blackhole(..) | Self::Slow(_) | Self::Slice(_))
+    }
 }
+
+/// The number that stands for a node in the history, where processes have theirs: no right ends with it.
+pub(crate) fn node_number(at: usize) -> u32 {
+    NODES + u32::try_from(at).unwrap_or(0)
+}
+
+/// The node of a number.
+pub(crate) fn node_of(number: u32) -> Option<usize> {
+    number.checked_sub(NODES).and_then(|at| usize::try_from(at).ok())
+}
+
+const NODES: u32 = 1_000_000;
 
 /// How people are told of a process.
 pub(crate) fn slot_name(at: usize) -> String {
@@ -169,11 +249,15 @@ pub(crate) fn slot_name(at: usize) -> String {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, lasts, beside, .. } = self;
+        let Self { kind, lasts, beside, around, .. } = self;
         write!(f, "{:<15}", kind.name())?;
-        match kind.whom() {
-            Some(at) => write!(f, " {}", slot_name(at))?,
-            None => write!(f, " broker")?,
+        match (kind.whom(), kind.node()) {
+            (Some(at), _) => write!(f, " {}", slot_name(at))?,
+            (None, Some(at)) => write!(f, " node {}", at + 1)?,
+            (None, None) => write!(f, " broker")?,
+        }
+        if *around && kind.is_of_links() {
+            f.write_str(", old links only")?;
         }
         match kind {
             Kind::Blackhole(_, deaf, bytes) => write!(f, ", {deaf:?} deaf, bytes {bytes:?}")?,
@@ -196,15 +280,52 @@ mod tests {
 
     #[test]
     fn a_seed_is_one_schedule() {
-        assert_eq!(plan(7, 60, HEARTBEAT), plan(7, 60, HEARTBEAT));
-        assert_ne!(plan(7, 60, HEARTBEAT), plan(8, 60, HEARTBEAT));
-        assert_eq!(plan(7, 60, HEARTBEAT)[..20], plan(7, 20, HEARTBEAT));
+        for nodes in [1, 3] {
+            assert_eq!(plan(7, 60, HEARTBEAT, nodes), plan(7, 60, HEARTBEAT, nodes));
+            assert_ne!(plan(7, 60, HEARTBEAT, nodes), plan(8, 60, HEARTBEAT, nodes));
+            assert_eq!(plan(7, 60, HEARTBEAT, nodes)[..20], plan(7, 20, HEARTBEAT, nodes));
+        }
+    }
+
+    #[test]
+    fn a_time_takes_as_many_faults() {
+        let five = Duration::from_secs(300);
+        let fits = plan_for(7, five, HEARTBEAT, 3);
+        assert_eq!(fits, plan(7, fits.len(), HEARTBEAT, 3));
+        assert!(estimate(&fits) >= five && estimate(&fits[..fits.len() - 1]) < five);
+    }
+
+    #[test]
+    fn one_kind_by_itself() {
+        let kills = plan_only("consumer-kill", 7, 100, HEARTBEAT, 1).unwrap();
+        assert!(kills.len() == 100 && kills.iter().all(|f| matches!(f.kind, Kind::Kill(..CONSUMERS)) && !f.beside));
+        assert_eq!(kills[..20], plan_only("consumer-kill", 7, 20, HEARTBEAT, 1).unwrap());
+        assert!(plan_only("node-kill", 7, 1, HEARTBEAT, 1).unwrap_err().contains("broker-kill"));
+    }
+
+    #[test]
+    fn a_cluster_loses_its_nodes_and_never_the_whole_broker() {
+        for seed in 0..20 {
+            let plan = plan(seed, 60, HEARTBEAT, 3);
+            for name in ["node-kill", "node-restart", "node-freeze", "consumer-kill", "freeze", "reset"] {
+                assert!(plan.iter().any(|fault| fault.kind.name() == name), "{name}, seed {seed}");
+            }
+            assert!(plan.iter().all(|fault| fault.kind.whom().is_some() != fault.kind.node().is_some()));
+            let struck = |node| plan.iter().any(|fault| fault.kind.node() == Some(node));
+            assert!((0..3).all(struck), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn nodes_have_numbers_of_no_process() {
+        assert_eq!([0, 1, 2].map(|at| node_of(node_number(at))), [Some(0), Some(1), Some(2)]);
+        assert_eq!([node_of(0), node_of(1), node_of(9_999)], [None; 3]);
     }
 
     #[test]
     fn sixty_faults_have_every_kind() {
         for seed in 0..20 {
-            let plan = plan(seed, 60, HEARTBEAT);
+            let plan = plan(seed, 60, HEARTBEAT, 1);
             let mut names: Vec<_> = plan.iter().map(|fault| fault.kind.name()).collect();
             names.sort_unstable();
             names.dedup();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use convoy_conformance::checker::{Fatal, Liveness, Reported};
 
 use crate::judge::{Judged, Lasting};
-use crate::plan::{CONSUMERS, slot_name};
+use crate::plan::{CONSUMERS, node_of, slot_name};
 use crate::stage::Stage;
 
 const WIDTH: f64 = 1180.0;
@@ -64,7 +64,7 @@ fn page(stage: &Stage, version: &str, judged: &Judged, held: bool) -> String {
         m.ended / 1_000_000_000,
         tiles(judged),
         throughput(judged),
-        timeline(judged),
+        timeline(judged, stage.args.nodes),
         takeovers(judged),
         verdict(stage, judged),
     )
@@ -142,20 +142,23 @@ fn throughput(judged: &Judged) -> String {
     svg(PLOT + 18.0, &body)
 }
 
-/// A row for the broker and for each place of a worker.
-fn timeline(judged: &Judged) -> String {
+/// A row for each node of the broker and for each place of a worker.
+fn timeline(judged: &Judged, nodes: usize) -> String {
     let workers = judged.slots.values().copied().max().map_or(0, |most| most + 1);
-    let height = ROW * (workers + 1) as f64 + 22.0;
+    let height = ROW * (workers + nodes) as f64 + 22.0;
     let mut body = grid(judged, height);
-    let _ = write!(body, "<text x=0 y=15>broker</text>");
+    for at in 0..nodes {
+        let name = if nodes == 1 { "broker".to_owned() } else { format!("node {}", at + 1) };
+        let _ = write!(body, "<text x=0 y={:.1}>{name}</text>", ROW * at as f64 + 15.0);
+    }
     for at in 0..workers {
-        let y = ROW * (at + 1) as f64;
+        let y = ROW * (at + nodes) as f64;
         let _ = write!(body, "<text x=0 y={:.1}>{}</text>", y + 15.0, slot_name(at));
     }
     for (process, (from, to)) in &judged.measured.lives {
         let Some(slot) = judged.slots.get(process) else { continue };
         let (from, to) = (x(judged, *from), x(judged, *to));
-        let y = ROW * (slot + 1) as f64 + 4.0;
+        let y = ROW * (slot + nodes) as f64 + 4.0;
         let _ = write!(
             body,
             "<rect x={from:.1} y={y:.1} width={:.1} height=14 rx=3 fill=\"var(--line)\"><title>process {process}</title></rect>",
@@ -164,8 +167,8 @@ fn timeline(judged: &Judged) -> String {
     }
     for fault in &judged.measured.faults {
         let row = match judged.slots.get(&fault.target) {
-            Some(slot) => slot + 1,
-            None if fault.target == 0 => 0,
+            Some(slot) => slot + nodes,
+            None if fault.is_of_broker() => node_of(fault.target).unwrap_or(0),
             None => continue,
         };
         let (from, to) = (x(judged, fault.from), x(judged, fault.to.unwrap_or(judged.measured.ended)));
@@ -188,7 +191,7 @@ fn colour(fault: &Lasting) -> &'static str {
     match fault.name {
         "kill" => "--kill",
         "freeze" => "--freeze",
-        _ if fault.target == 0 => "--broker",
+        _ if fault.is_of_broker() => "--broker",
         _ => "--link",
     }
 }

@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::excerpt;
 use crate::judge::{self, Judged};
 use crate::live::Live;
-use crate::plan::{CONSUMERS, Fault, estimate, plan};
+use crate::plan::{CONSUMERS, Fault, estimate, plan, plan_for, plan_only};
 use crate::report;
 use crate::stage::Stage;
 use crate::strike::strike;
@@ -36,7 +36,12 @@ struct Struck {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<bool, String> {
-    let plan = plan(args.seed, args.faults, args.heartbeat);
+    let plan = match (args.minutes, &args.only) {
+        (None, None) => plan(args.seed, args.faults, args.heartbeat, args.nodes),
+        (None, Some(kind)) => plan_only(kind, args.seed, args.faults, args.heartbeat, args.nodes)?,
+        (Some(_), Some(_)) => return Err("`--only` is with `--faults`, not with `--minutes`".to_owned()),
+        (Some(minutes), None) => plan_for(args.seed, Duration::from_secs(60 * minutes), args.heartbeat, args.nodes),
+    };
     println!("seed {}: {} faults, about {} s", args.seed, plan.len(), estimate(&plan).as_secs());
     plan.iter().enumerate().for_each(|(at, fault)| println!("{:3}. {fault}", at + 1));
     if args.dry {
@@ -87,8 +92,8 @@ async fn play(stage: &Arc<Stage>, plan: &[Fault]) -> Result<Struck, String> {
     while let Some(done) = beside.join_next().await {
         struck.count(stage, Some(done))?;
     }
-    for slot in &stage.slots {
-        slot.proxy.heal().await.map_err(|e| format!("proxy: {e}"))?;
+    for proxy in stage.slots.iter().flat_map(|slot| &slot.proxies) {
+        proxy.heal().await.map_err(|e| format!("proxy: {e}"))?;
     }
     rest(stage, &mut live).await;
     live.end();
@@ -176,9 +181,10 @@ fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> b
     let [calm_p50, calm_p99, calm_max] = judged.calm_ms();
     let m = &judged.measured;
     println!(
-        "RESULT cmd=chaos broker=rabbitmq version={version} seed={} sends_ok={} unknown={} handled={} faults={} missed={} \
+        "RESULT cmd=chaos broker=rabbitmq version={version} nodes={} seed={} sends_ok={} unknown={} handled={} faults={} missed={} \
          takeovers={} takeover_p50_ms={p50} takeover_p99_ms={p99} takeover_max_ms={max} \
          calm_p50_ms={calm_p50} calm_p99_ms={calm_p99} calm_max_ms={calm_max} undrained={} torn={} disordered={} troubles={} {} seconds={} held={held}",
+        args.nodes,
         args.seed,
         m.sends_ok,
         m.unknown,

@@ -1,6 +1,7 @@
 //! Everything that takes part in a run: the broker, and for each worker a link that can be spoilt and a place in which its lives follow each other.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -44,7 +45,8 @@ pub(crate) struct Stage {
 /// The place of one worker.
 pub(crate) struct Slot {
     pub(crate) at: usize,
-    pub(crate) proxy: Proxy,
+    /// A link to each node.
+    pub(crate) proxies: Vec<Proxy>,
     /// One fault at a time on a link: healing it heals all of it.
     pub(crate) link: Mutex<()>,
     pub(crate) life: Mutex<Option<Life>>,
@@ -88,17 +90,22 @@ impl Stage {
         let mut slots = Vec::new();
         for at in 0..CONSUMERS + PRODUCERS {
             let current = Arc::new(AtomicU32::new(0));
-            let (recorder, target) = (Arc::clone(&history), Arc::clone(&current));
-            let proxy = Proxy::start_telling(broker.address(), args.seed ^ at as u64, move |fault| {
-                // Without a target it is nobody's link, and nobody's right.
-                let target = target.load(Ordering::Acquire);
-                if target > 0 {
-                    recorder.record(now(), 0, seen(*fault).what(target));
-                }
-            });
+            let mut proxies = Vec::new();
+            for (node, address) in broker.addresses().into_iter().enumerate() {
+                let (recorder, target) = (Arc::clone(&history), Arc::clone(&current));
+                let seed = args.seed ^ at as u64 ^ (node as u64) << 8;
+                let proxy = Proxy::start_telling(address, seed, move |fault| {
+                    // Without a target it is nobody's link, and nobody's right.
+                    let target = target.load(Ordering::Acquire);
+                    if target > 0 && !is_door(fault) {
+                        recorder.record(now(), 0, seen(*fault).what(target));
+                    }
+                });
+                proxies.push(proxy.await.map_err(|e| format!("proxy: {e}"))?);
+            }
             slots.push(Slot {
                 at,
-                proxy: proxy.await.map_err(|e| format!("proxy: {e}"))?,
+                proxies,
                 link: Mutex::new(()),
                 life: Mutex::new(None),
                 current,
@@ -120,17 +127,19 @@ impl Stage {
             folder,
             broker: Mutex::new(broker),
         };
-        let url = stage.url(stage.broker.lock().await.address().port());
+        let url = stage.url(&stage.broker.lock().await.addresses());
         let provision = ["provision", "--url", &url, "--channel", CHANNEL].map(str::to_owned);
         once(&provision, Duration::from_secs(120)).await?;
         Ok(stage)
     }
 
-    fn url(&self, port: u16) -> String {
+    fn url(&self, nodes: &[SocketAddr]) -> String {
         let Args { lanes, heartbeat, .. } = &self.args;
+        let hosts = nodes.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
         format!(
-            "amqp://guest:guest@127.0.0.1:{port}?lanes={lanes}&heartbeat={}s&connect_limit=5s&answer_limit=5s&handover=2s",
-            heartbeat.as_secs()
+            "amqp://guest:guest@{hosts}?lanes={lanes}&heartbeat={}s&node_timeout={}s&connect_limit=5s&answer_limit=5s&handover=2s",
+            heartbeat.as_secs(),
+            heartbeat.as_secs() * 2
         )
     }
 
@@ -142,7 +151,7 @@ impl Stage {
             return Ok(());
         }
         let process = self.next.fetch_add(1, Ordering::Relaxed);
-        let url = self.url(slot.proxy.address().port());
+        let url = self.url(&slot.proxies.iter().map(Proxy::address).collect::<Vec<_>>());
         let mut args = [if slot.at < CONSUMERS { "consume" } else { "produce" }, "--url", &url, "--channel", CHANNEL]
             .map(str::to_owned)
             .to_vec();
@@ -223,6 +232,11 @@ impl Stage {
 }
 
 impl Slot {
+    /// The process that is at work there now; 0 before the first.
+    pub(crate) fn process(&self) -> u32 {
+        self.current.load(Ordering::Acquire)
+    }
+
     /// Takes over what its worker said last.
     fn look(&self, life: Option<&Life>) {
         let Some(life) = life else { return };
@@ -230,6 +244,11 @@ impl Slot {
             total.store(before.load(Ordering::Relaxed) + life.told().number(key), Ordering::Relaxed);
         }
     }
+}
+
+/// Whether it is about new connections as a whole: refused while a node is down, which is told as a fault of the node's.
+fn is_door(fault: &Injected) -> bool {
+    fault.fault == Fault::Other && fault.connection.is_none()
 }
 
 /// As the broker sees it. Of a black hole it sees nothing: on RabbitMQ a right goes elsewhere when two heartbeats are missing, and its holder has to have ended it before.

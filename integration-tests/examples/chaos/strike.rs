@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use convoy_conformance::faults::proxy::{Blackhole, Way};
+use convoy_conformance::faults::proxy::{Blackhole, Proxy, Refuse, Way};
 use convoy_conformance::history::{Fault as Recorded, Phase, Recorder, Side, What, now};
 use tokio::time::sleep;
 
-use crate::plan::{Bytes, CONSUMERS, Deaf, Fault, Kind};
+use crate::plan::{Bytes, CONSUMERS, Deaf, Fault, Kind, node_number};
 use crate::stage::{Slot, Stage};
 
 const SLOW: Duration = Duration::from_millis(120);
@@ -29,8 +29,10 @@ pub(crate) async fn strike(stage: &Arc<Stage>, fault: Fault) -> Result<bool, Str
         }
         Kind::BrokerStop | Kind::BrokerKill | Kind::BrokerFreeze | Kind::Alarm => broker(stage, kind, lasts).await,
         Kind::Reset(at) | Kind::Blackhole(at, ..) | Kind::Slow(at) | Kind::Cut(at, _) | Kind::Slice(at) => {
-            Ok(link(&stage.slots[at], kind, lasts).await)
+            Ok(link(&stage.slots[at], fault).await)
         }
+        Kind::NodeFreeze(at) => node_freeze(stage, at, lasts).await,
+        Kind::NodeKill(at) | Kind::NodeStop(at) => node(stage, kind, at, lasts).await,
     }
 }
 
@@ -90,14 +92,14 @@ async fn broker(stage: &Stage, kind: Kind, lasts: Duration) -> Result<bool, Stri
     told(fault, Phase::Begin);
     match kind {
         Kind::BrokerStop => broker.down().await?,
-        Kind::BrokerKill => broker.kill().await?,
-        Kind::BrokerFreeze => broker.freeze(true)?,
+        Kind::BrokerKill => broker.kill(0).await?,
+        Kind::BrokerFreeze => broker.freeze(0, true)?,
         _ => broker.alarm(true).await?,
     }
     sleep(lasts).await;
     match kind {
         Kind::BrokerStop | Kind::BrokerKill => broker.up().await?,
-        Kind::BrokerFreeze => broker.freeze(false)?,
+        Kind::BrokerFreeze => broker.freeze(0, false)?,
         _ => broker.alarm(false).await?,
     }
     told(fault, Phase::End);
@@ -107,28 +109,91 @@ async fn broker(stage: &Stage, kind: Kind, lasts: Duration) -> Result<bool, Stri
     Ok(true)
 }
 
-/// Spoils a link. The proxy records it.
-async fn link(slot: &Slot, kind: Kind, lasts: Duration) -> bool {
+/// A node of a cluster goes and comes back. It is told under a number of its own, with which no right ends: its clients see their connections end, and where a broker moves a lane
+/// before they can have seen it, that is told of each of them.
+async fn node(stage: &Stage, kind: Kind, at: usize, lasts: Duration) -> Result<bool, String> {
+    let mut broker = stage.broker.lock().await;
+    let told = |fault, phase, target| {
+        stage.history.record(now(), 0, What::Fault { fault, side: Side::Both, phase, target });
+    };
+    let killed = matches!(kind, Kind::NodeKill(_));
+    let (fault, of_clients) = match killed {
+        true => (Recorded::NodeLoss, Recorded::BrokerKill),
+        false => (Recorded::BrokerStop, Recorded::BrokerStop),
+    };
+    // From here on nobody new is its client, so these are all.
+    door(stage, at, Refuse::Closed).await?;
+    let connected = stage.slots.iter().filter(|slot| !slot.proxies[at].connections().is_empty());
+    let clients: Vec<u32> = connected.map(Slot::process).filter(|process| *process > 0).collect();
+    told(fault, Phase::Begin, node_number(at));
+    if !killed || broker.moves_at_once() {
+        clients.iter().for_each(|client| told(of_clients, Phase::Begin, *client));
+    }
+    if killed {
+        broker.kill(at).await?
+    } else {
+        broker.stop_node(at).await?
+    }
+    if !killed || broker.moves_at_once() {
+        clients.iter().for_each(|client| told(of_clients, Phase::End, *client));
+    }
+    sleep(lasts).await;
+    door(stage, at, Refuse::No).await?;
+    let up = broker.up().await;
+    told(fault, Phase::End, node_number(at));
+    up.map(|()| true)
+}
+
+/// A node stands still: none of its connections ends, and no right with it.
+async fn node_freeze(stage: &Stage, at: usize, lasts: Duration) -> Result<bool, String> {
+    let mut broker = stage.broker.lock().await;
+    let told = |phase| {
+        let what = What::Fault { fault: Recorded::BrokerFreeze, side: Side::Both, phase, target: node_number(at) };
+        stage.history.record(now(), 0, what);
+    };
+    told(Phase::Begin);
+    broker.freeze(at, true)?;
+    sleep(lasts).await;
+    broker.freeze(at, false)?;
+    told(Phase::End);
+    // The next node must not go while this one is behind.
+    broker.up().await.map(|()| true)
+}
+
+/// Opens or shuts all links to come to a node.
+async fn door(stage: &Stage, node: usize, how: Refuse) -> Result<(), String> {
+    for slot in &stage.slots {
+        slot.proxies[node].refuse(how).await.map_err(|e| format!("proxy: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Spoils the links of a worker, to all nodes. The proxies record it.
+async fn link(slot: &Slot, fault: Fault) -> bool {
+    let Fault { kind, lasts, around, .. } = fault;
     let _alone = slot.link.lock().await;
     let way = |deaf| match deaf {
         Deaf::Broker => Way::ToBroker,
         Deaf::Client => Way::ToClient,
         Deaf::Both => Way::Both,
     };
-    let proxy = &slot.proxy;
-    let struck = match kind {
-        Kind::Blackhole(_, deaf, bytes) => {
-            let kind = if bytes == Bytes::Lost { Blackhole::Drop } else { Blackhole::Hold };
-            proxy.all().blackhole(way(deaf), kind)
+    let spoil = |proxy: &Proxy| {
+        let links = if around { proxy.living() } else { proxy.all() };
+        match kind {
+            Kind::Blackhole(_, deaf, bytes) => {
+                let kind = if bytes == Bytes::Lost { Blackhole::Drop } else { Blackhole::Hold };
+                links.blackhole(way(deaf), kind)
+            }
+            Kind::Slow(_) => links.delay(Way::Both, SLOW, JITTER),
+            Kind::Slice(_) => links.slice(Way::Both, PIECE),
+            Kind::Cut(_, deaf) => proxy.living().cut_mid_frame(way(deaf)),
+            _ => proxy.living().reset(Side::Both),
         }
-        Kind::Slow(_) => proxy.all().delay(Way::Both, SLOW, JITTER),
-        Kind::Slice(_) => proxy.all().slice(Way::Both, PIECE),
-        Kind::Cut(_, deaf) => proxy.living().cut_mid_frame(way(deaf)),
-        _ => proxy.living().reset(Side::Both),
     };
+    let struck: usize = slot.proxies.iter().map(spoil).sum();
     if !lasts.is_zero() {
         sleep(lasts).await;
-        proxy.all().heal();
+        slot.proxies.iter().for_each(|proxy| _ = proxy.all().heal());
     }
     struck > 0
 }

@@ -88,10 +88,12 @@ impl Checker {
         // A message that was handed over twice may be there twice; but what is settled at this place is no other copy.
         let placed = self.options.order == Order::Total && position.is_some();
         let resent = self.sends.sent.get(&message).is_some_and(|sent| sent.copies > 1) && !(settled && placed);
+        // What an older grant gets out of a buffer, when its process thaws for example, was on its way before: it did not come back.
+        let stale = self.convoys.all.get(at as usize).is_some_and(|convoy| serial < convoy.serial);
         let flags = match (first == NIL && !settled, resent) {
             (true, _) => 0,
             (_, true) => flag::EXTRA,
-            _ if settled && self.options.acks_may_return && self.now < self.returns_until => {
+            _ if settled && !stale && self.options.acks_may_return && self.now < self.returns_until => {
                 flag::EXTRA | flag::RETURNED
             }
             _ => return first,

@@ -28,6 +28,17 @@ truths! {
         }
     } => |v| v.count(Reported::Returned) == 2;
 
+    what_an_old_grant_gets_out_of_a_buffer_while_a_node_is_lost__not_returned_and_not_skip, partial: |h| {
+        h.send((1..=3).map(m));
+        h.grant(A);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
+        h.grant(B);
+        h.handle(B, [m(1), m(2)]);
+        h.deliver(A, [m(1), m(2)]);
+        h.lose(A, Cause::Expired);
+        h.handle(B, [m(3)]);
+    } => |v| v.count(Reported::Returned) == 0;
+
     a_drain_that_finished_leaves_nothing__bound_zero_holds, total: |h| {
         h.send([m(1), m(2)]);
         h.grant(A);

@@ -57,7 +57,7 @@ async fn what_it_publishes_is_consumed_in_order() {
     let ids: Vec<Vec<u8>> = (0..SESSIONS).map(|n| session(n, &mut random)).collect();
     let mut order: Vec<usize> = (0..SESSIONS * EACH).map(|n| n % SESSIONS).collect();
     random.shuffle(&mut order);
-    let mut next = vec![0; SESSIONS];
+    let mut next = [0; SESSIONS];
     let lines: Vec<Vec<u8>> = order
         .iter()
         .map(|at| {
@@ -94,7 +94,7 @@ async fn what_it_publishes_is_consumed_in_order() {
     let done = async move { tokio::time::timeout(LIMIT, all.notified()).await.unwrap_or(()) };
     let processor = broker.consumer(CHANNEL).group("g").processor().max_concurrent_sessions(16);
     processor.run_until(done, handler).await.unwrap();
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     let wanted: Vec<String> = (0..EACH).map(|n| n.to_string()).collect();
     for id in &ids {
         let id = SessionId::new(id.clone()).unwrap();

@@ -13,7 +13,7 @@ const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
 const ABOVE: u16 = 10_000;
 /// `guest:guest`.
 const LOGIN: &str = "Z3Vlc3Q6Z3Vlc3Q=";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The port of the broker of `CONVOY_RABBITMQ_URL`, on this machine and with the guest user, as `cargo xtask brokers` starts it.
 pub(crate) fn amqp_port() -> u16 {

@@ -17,7 +17,14 @@ pub(super) struct Asked {
     pub(super) named: Option<String>,
     /// It speaks TLS, too, with what this folder has.
     pub(super) tls: Option<PathBuf>,
+    /// One node, or a cluster of three. Not said: one for `up`, both for the others.
+    pub(super) nodes: Option<usize>,
+    /// The only node of the cluster that `down` ends, by number.
+    pub(super) node: Option<usize>,
 }
+
+/// How many nodes a cluster has: the fewest of which one may be lost.
+pub(super) const CLUSTER: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -45,8 +52,17 @@ impl Asked {
             Some(other) => return Err(format!("`brokers` does not know `{other}`: say `up`, `down` or `status`")),
             None => return Err("say what: `brokers up`, `brokers down` or `brokers status`".to_owned()),
         };
-        let mut asked =
-            Self { verb, release: None, way: Way::Either, ports: None, wipe: false, named: None, tls: None };
+        let mut asked = Self {
+            verb,
+            release: None,
+            way: Way::Either,
+            ports: None,
+            wipe: false,
+            named: None,
+            tls: None,
+            nodes: None,
+            node: None,
+        };
         let mut named = false;
         while let Some(arg) = args.next() {
             let (option, joined) = arg.split_once('=').map_or((arg, None), |(option, value)| (option, Some(value)));
@@ -55,6 +71,8 @@ impl Asked {
                 ("rabbitmq", _) if joined.is_none() => named = true,
                 ("--release", _) => asked.release = Some(Release::named(value()?)?),
                 ("--named", _) => asked.named = Some(plain(value()?)?),
+                ("--nodes", _) => asked.nodes = Some(nodes(value()?)?),
+                ("--node", Verb::Down) => asked.node = Some(node(value()?)?),
                 ("--port", Verb::Up) => {
                     let port = value()?;
                     asked.ports = Some(Ports::from(port.parse().map_err(|_| format!("`{port}` is no port"))?)?);
@@ -76,10 +94,29 @@ impl Asked {
         if asked.tls.is_some() && asked.way == Way::Docker {
             return Err("`--tls` is for a native start".to_owned());
         }
+        if asked.tls.is_some() && asked.nodes == Some(CLUSTER) {
+            return Err("`--tls` is for a broker of one node".to_owned());
+        }
         if asked.tls.is_some() {
             asked.way = Way::Native;
         }
+        if asked.nodes == Some(CLUSTER) && asked.way == Way::Docker {
+            return Err("a cluster is started natively only: `--nodes 3` and `--docker` do not go together".to_owned());
+        }
+        if asked.node.is_some() && (asked.nodes == Some(1) || asked.wipe) {
+            return Err("`--node` ends one node of a cluster, and removes nothing".to_owned());
+        }
         Ok(asked)
+    }
+
+    /// Whether it is about a broker of one node.
+    pub(super) fn is_single(&self) -> bool {
+        self.nodes != Some(CLUSTER) && self.node.is_none()
+    }
+
+    /// Whether it is about a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.nodes.map_or(self.verb != Verb::Up, |nodes| nodes == CLUSTER)
     }
 
     /// The releases that `down` and `status` are about.
@@ -91,8 +128,22 @@ impl Asked {
 
 /// A name that may stand in the name of a folder.
 fn plain(name: &str) -> Result<String, String> {
-    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let fits = !name.is_empty()
+        && name != "cluster"
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if fits { Ok(name.to_owned()) } else { Err(format!("`{name}` is no name: take small letters and digits")) }
+}
+
+fn nodes(count: &str) -> Result<usize, String> {
+    match count.parse() {
+        Ok(count @ (1 | CLUSTER)) => Ok(count),
+        _ => Err(format!("`--nodes {count}`: a broker has 1 node here, or {CLUSTER}")),
+    }
+}
+
+fn node(number: &str) -> Result<usize, String> {
+    let found = number.parse().ok().filter(|number| (1..=CLUSTER).contains(number));
+    found.ok_or_else(|| format!("`--node {number}`: the nodes of a cluster are 1 to {CLUSTER}"))
 }
 
 #[cfg(test)]
@@ -116,6 +167,18 @@ mod tests {
         let tls = read("up rabbitmq --tls some/folder")?;
         assert_eq!((tls.tls, tls.way), (Some("some/folder".into()), Way::Native));
         assert_eq!(read("status")?.releases().count(), ALL.len());
+        for (line, single, cluster) in [
+            ("up rabbitmq", true, false),
+            ("up rabbitmq --nodes 3", false, true),
+            ("status", true, true),
+            ("down", true, true),
+            ("down --nodes 1", true, false),
+            ("down --nodes=3 --wipe", false, true),
+            ("down --node 2", false, true),
+        ] {
+            let asked = read(line)?;
+            assert_eq!((asked.is_single(), asked.is_cluster()), (single, cluster), "{line}");
+        }
         assert_eq!(read("down rabbitmq --release 4.3")?.releases().map(|r| r.name).collect::<Vec<_>>(), ["4.3"]);
         Ok(())
     }
@@ -138,6 +201,13 @@ mod tests {
             "up rabbitmq --wipe",
             "down --native",
             "down --named ../x",
+            "up rabbitmq --named cluster",
+            "up rabbitmq --nodes 2",
+            "up rabbitmq --nodes 3 --docker",
+            "up rabbitmq --node 1",
+            "down --node 4",
+            "down --node 1 --wipe",
+            "down --node 1 --nodes 1",
             "status --port 5672",
         ] {
             assert!(read(line).is_err(), "{line}");

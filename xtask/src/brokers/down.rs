@@ -4,23 +4,33 @@ use std::fs;
 use std::time::Instant;
 
 use super::asked::Asked;
+use super::cluster::Cluster;
 use super::place::Place;
 use super::release::Release;
 
 pub(super) fn down(asked: &Asked) -> bool {
     let begun = Instant::now();
     let (mut stopped, mut failed) = (0, 0);
+    let mut count = |name: &str, outcome: Result<bool, String>, tell_nothing: bool| match outcome {
+        Ok(true) => {
+            println!("RabbitMQ {name}: stopped");
+            stopped += 1;
+        }
+        Ok(false) if tell_nothing => println!("RabbitMQ {name}: nothing was started here"),
+        Ok(false) => {}
+        Err(why) => {
+            eprintln!("xtask: RabbitMQ {name}: {why}");
+            failed += 1;
+        }
+    };
     for release in asked.releases() {
-        match take_down(release, asked) {
-            Ok(true) => {
-                println!("RabbitMQ {}: stopped", release.name);
-                stopped += 1;
-            }
-            Ok(false) => println!("RabbitMQ {}: nothing was started here", release.name),
-            Err(why) => {
-                eprintln!("xtask: RabbitMQ {}: {why}", release.name);
-                failed += 1;
-            }
+        if asked.is_single() {
+            count(release.name, take_down(release, asked), true);
+        }
+        if asked.is_cluster() {
+            let node = asked.node.map_or(String::new(), |node| format!(", node {node}"));
+            let ended = Cluster::of(release, asked.named.as_deref()).and_then(|cluster| cluster.down(asked));
+            count(&format!("{}, cluster{node}", release.name), ended, !asked.is_single());
         }
     }
     let seconds = begun.elapsed().as_secs_f64();

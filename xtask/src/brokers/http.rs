@@ -1,10 +1,12 @@
-//! One request to the management plugin: is its HTTP API there, does it take the user that tests use, and can messages be sent?
+//! Requests to the management plugin: is its HTTP API there, does it take the user that tests use, can messages be sent, and is a cluster whole?
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of an answer.
+const MOST: u64 = 1 << 20;
 /// `guest:guest`.
 const LOGIN: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 
@@ -13,27 +15,48 @@ const ALARM: &str = "it is short of memory or disk, an alarm is on, and publishi
 
 /// Fails also under an alarm: a broker takes connections then, and blocks whoever publishes.
 pub(super) fn no_alarm(port: u16) -> Result<(), String> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let answer = ask(address).map_err(|e| format!("{address}: {e}"))?;
-    match status(&answer) {
-        Some(200) => Ok(()),
-        Some(401) => Err(format!("{address}: the HTTP API does not take the user `guest`")),
-        Some(503) => Err(ALARM.to_owned()),
-        _ => Err(format!("{address}: not the HTTP API of RabbitMQ")),
+    match get(port, "health/checks/alarms")? {
+        (200, _) => Ok(()),
+        (503, _) => Err(ALARM.to_owned()),
+        (other, _) => Err(format!("port {port}: not the HTTP API of RabbitMQ: status {other}")),
     }
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+/// Whether this node sees so many running nodes in its cluster, and could end itself without a queue losing its majority: so the replicas on the others are in line.
+pub(super) fn in_cluster(port: u16, nodes: usize) -> Result<(), String> {
+    let (status, body) = get(port, "nodes?columns=name,running")?;
+    let running = body.matches("\"running\":true").count();
+    if status != 200 || running != nodes {
+        return Err(format!("port {port}: it sees {running} of {nodes} nodes running"));
+    }
+    match get(port, "health/checks/node-is-quorum-critical")? {
+        (200, _) => Ok(()),
+        (status, body) => {
+            let body: String = body.chars().take(300).collect();
+            Err(format!("port {port}: replicas are missing elsewhere: status {status}, {body}"))
+        }
+    }
+}
+
+/// Status and body of an answer.
+fn get(port: u16, path: &str) -> Result<(u16, String), String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let answer = ask(address, path).map_err(|e| format!("{address}: {e}"))?;
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    match status(&answer) {
+        Some(401) => Err(format!("{address}: the HTTP API does not take the user `guest`")),
+        Some(status) => Ok((status, String::from_utf8_lossy(answer.get(body..).unwrap_or_default()).into_owned())),
+        None => Err(format!("{address}: not the HTTP API of RabbitMQ")),
+    }
+}
+
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(
-        stream,
-        "GET /api/health/checks/alarms HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {LOGIN}\r\n\r\n"
-    )?;
+    write!(stream, "GET /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {LOGIN}\r\n\r\n")?;
     let mut answer = Vec::new();
-    // The first line is enough; the body says nothing that is needed.
-    stream.take(64).read_to_end(&mut answer)?;
+    stream.take(MOST).read_to_end(&mut answer)?;
     Ok(answer)
 }
 

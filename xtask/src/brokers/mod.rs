@@ -6,6 +6,7 @@
 mod amqp;
 mod apt;
 mod asked;
+mod cluster;
 mod debian;
 mod docker;
 mod down;

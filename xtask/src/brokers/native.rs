@@ -1,4 +1,4 @@
-//! A broker from Debian's packages: a port mapper and a node, in a folder of their own, listening on this machine only.
+//! A node from Debian's packages, and its port mapper, in a folder of their own, listening on this machine only.
 
 use std::fs;
 use std::io::Read;
@@ -31,13 +31,22 @@ tree=$1; shift 3
 exec chroot --userspec=rabbitmq:rabbitmq "$tree" "$@"
 "#;
 
-/// The native broker of a folder, whether it runs or not.
+/// The native node of a folder, whether it runs or not.
 pub(super) struct Native {
     folder: PathBuf,
     /// The folder that has the programs in it: several nodes may share them, since each has its own data, and its own view of the file system.
     programs: PathBuf,
     broker: PidFile,
     epmd: PidFile,
+    /// The node's name.
+    name: String,
+    cluster: Option<Membership>,
+}
+
+/// What a node of a cluster shares with the others: the port mapper, and these.
+struct Membership {
+    folder: PathBuf,
+    names: Vec<String>,
 }
 
 impl Native {
@@ -49,7 +58,22 @@ impl Native {
             epmd: file("epmd.pid", "epmd"),
             folder: folder.to_owned(),
             programs: programs.to_owned(),
+            name: "rabbit@localhost".to_owned(),
+            cluster: None,
         }
+    }
+
+    /// All nodes of a cluster, each in a folder of its own below the cluster's.
+    pub(super) fn cluster(folder: &Path, programs: &Path, count: usize) -> Vec<Self> {
+        let names: Vec<String> = (1..=count).map(|node| format!("rabbit{node}@localhost")).collect();
+        let node = |(at, name): (usize, &String)| {
+            let mut node = Self::of(&folder.join(format!("node{}", at + 1)), programs);
+            node.epmd.path = folder.join("epmd.pid");
+            node.name = name.clone();
+            node.cluster = Some(Membership { folder: folder.to_owned(), names: names.clone() });
+            node
+        };
+        names.iter().enumerate().map(node).collect()
     }
 
     /// The broker's process, when it runs.
@@ -61,7 +85,9 @@ impl Native {
     pub(super) fn start(&self, release: &Release, ports: Ports, tls: Option<&Tls>) -> Result<Child, String> {
         debian::possible()?;
         self.stop()?;
-        for (port, what) in ports.each() {
+        fs::create_dir_all(&self.folder).map_err(|e| format!("{}: {e}", self.folder.display()))?;
+        let mapped = self.epmd.ours().is_some();
+        for (port, what) in ports.each().into_iter().filter(|(port, _)| !mapped || *port != ports.epmd) {
             TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
                 format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
             })?;
@@ -69,29 +95,66 @@ impl Native {
         fs::create_dir_all(&self.programs).map_err(|e| format!("{}: {e}", self.programs.display()))?;
         let tree = debian::tree(&self.programs, release)?;
         let node = self.folder.join("node");
-        prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
+        self.prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
         tls.map_or(Ok(()), |tls| tls.put_into(&tree, &node, ports.tls))?;
-        // First, and by us: a node that finds none starts one itself, which then stays for ever.
-        let port = ports.epmd.to_string();
-        let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
-        self.epmd.write(epmd.id())?;
-        answers(&mut epmd, ports.epmd)
-            .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
+        if !mapped {
+            // First, and by us: a node that finds none starts one itself, which then stays for ever.
+            let port = ports.epmd.to_string();
+            let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
+            self.epmd.write(epmd.id())?;
+            answers(&mut epmd, ports.epmd)
+                .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
+        }
         let broker = self.enter(&tree, ports, "broker.log", &["/usr/lib/rabbitmq/bin/rabbitmq-server"])?;
         self.broker.write(broker.id())?;
         Ok(broker)
     }
 
-    /// Stops the node, then its port mapper. Says whether there was anything.
+    /// Stops the node, then its port mapper unless that is one of a cluster. Says whether there was anything.
     pub(super) fn stop(&self) -> Result<bool, String> {
         let broker = self.broker.stop(STOP)?;
-        Ok(self.epmd.stop(STOP)? || broker)
+        Ok(self.cluster.is_none() && self.stop_mapper()? || broker)
+    }
+
+    /// Stops the port mapper: of a cluster, when all nodes are stopped.
+    pub(super) fn stop_mapper(&self) -> Result<bool, String> {
+        self.epmd.stop(STOP)
     }
 
     /// Why it does not come up, as far as it said so.
     pub(super) fn last_words(&self) -> String {
-        let own = self.folder.join("node/log/rabbit@localhost.log");
+        let own = self.folder.join(format!("node/log/{}.log", self.name));
         tool::end_of(&self.folder.join("broker.log")) + &tool::end_of(&own)
+    }
+
+    /// The node's own folder. What it stored before stays.
+    fn prepare(&self, tree: &Path, node: &Path, ports: Ports) -> Result<(), String> {
+        let (user, group) = debian::user(tree)?;
+        let told = |e: std::io::Error| e.to_string();
+        let own = |path: &Path, mode: u32| {
+            chown(path, Some(user), Some(group))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        };
+        let names = self.cluster.as_ref().map_or(&[][..], |cluster| &cluster.names);
+        fs::create_dir_all(node).map_err(told)?;
+        fs::write(node.join("rabbitmq.conf"), configuration(ports, names)).map_err(told)?;
+        fs::write(node.join("enabled_plugins"), PLUGINS).map_err(told)?;
+        let cookie = node.join(".erlang.cookie");
+        if !cookie.exists() {
+            fs::write(&cookie, self.cookie().map_err(told)?).map_err(told)?;
+        }
+        own(&cookie, 0o400).and_then(|()| own(node, 0o750)).map_err(told)
+    }
+
+    /// A new one, or the one of the cluster.
+    fn cookie(&self) -> std::io::Result<String> {
+        let Some(cluster) = &self.cluster else { return secret() };
+        let path = cluster.folder.join("cookie");
+        if !path.exists() {
+            fs::write(&path, secret()?)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
+        fs::read_to_string(path)
     }
 
     fn enter(&self, tree: &Path, ports: Ports, log: &str, program: &[&str]) -> Result<Child, String> {
@@ -102,7 +165,7 @@ impl Native {
         let mut command = Command::new("setsid");
         command.args(["unshare", "--mount", "sh", "-c", ENTER, "enter"]);
         command.arg(tree).arg(self.folder.join("node")).arg(NODE).args(program);
-        command.current_dir("/").env_clear().envs(environment(ports));
+        command.current_dir("/").env_clear().envs(environment(&self.name, ports));
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         command.spawn().map_err(|e| format!("setsid: {e}"))
     }
@@ -124,7 +187,7 @@ fn answers(child: &mut Child, port: u16) -> Result<(), String> {
 }
 
 /// What tells the node where it is; nothing of this machine's environment gets through.
-fn environment(ports: Ports) -> Vec<(&'static str, String)> {
+fn environment(name: &str, ports: Ports) -> Vec<(&'static str, String)> {
     let inside = |name: &str| format!("{NODE}/{name}");
     vec![
         ("PATH", PATH.to_owned()),
@@ -132,7 +195,7 @@ fn environment(ports: Ports) -> Vec<(&'static str, String)> {
         ("LANG", "C.UTF-8".to_owned()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
         ("ERL_EPMD_PORT", ports.epmd.to_string()),
-        ("RABBITMQ_NODENAME", "rabbit@localhost".to_owned()),
+        ("RABBITMQ_NODENAME", name.to_owned()),
         ("RABBITMQ_DIST_PORT", ports.dist.to_string()),
         ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".to_owned()),
         ("RABBITMQ_CONFIG_FILE", inside("rabbitmq.conf")),
@@ -146,29 +209,18 @@ fn environment(ports: Ports) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn configuration(ports: Ports) -> String {
+fn configuration(ports: Ports, cluster: &[String]) -> String {
     let Ports { amqp, http, .. } = ports;
-    format!(
+    let mut text = format!(
         "{SETTINGS}\nlisteners.tcp.1 = 127.0.0.1:{amqp}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {http}\n"
-    )
-}
-
-/// The node's own folder. What it stored before stays.
-fn prepare(tree: &Path, node: &Path, ports: Ports) -> Result<(), String> {
-    let (user, group) = debian::user(tree)?;
-    let told = |e: std::io::Error| e.to_string();
-    let own = |path: &Path, mode: u32| {
-        chown(path, Some(user), Some(group))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    fs::create_dir_all(node).map_err(told)?;
-    fs::write(node.join("rabbitmq.conf"), configuration(ports)).map_err(told)?;
-    fs::write(node.join("enabled_plugins"), PLUGINS).map_err(told)?;
-    let cookie = node.join(".erlang.cookie");
-    if !cookie.exists() {
-        fs::write(&cookie, secret().map_err(told)?).map_err(told)?;
+    );
+    if !cluster.is_empty() {
+        text += "cluster_formation.peer_discovery_backend = classic_config\n";
     }
-    own(&cookie, 0o400).and_then(|()| own(node, 0o750)).map_err(told)
+    for (at, name) in cluster.iter().enumerate() {
+        text += &format!("cluster_formation.classic_config.nodes.{} = {name}\n", at + 1);
+    }
+    text
 }
 
 /// Whoever knows the cookie commands the node.
@@ -185,16 +237,36 @@ mod tests {
     #[test]
     fn everything_listens_on_this_machine_only() -> Result<(), String> {
         let ports = Ports::from(5673)?;
-        let configuration = configuration(ports);
+        let configuration = configuration(ports, &[]);
         for line in ["listeners.tcp.1 = 127.0.0.1:5673", "management.tcp.ip = 127.0.0.1", "management.tcp.port = 15673"]
         {
             assert!(configuration.lines().any(|l| l == line), "{line}");
         }
-        let environment = environment(ports);
+        let environment = environment("rabbit@localhost", ports);
         let value = |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
         assert_eq!(value("ERL_EPMD_ADDRESS"), Some("127.0.0.1"));
         assert_eq!(value("ERL_EPMD_PORT"), Some("20673"));
         assert_eq!(value("RABBITMQ_DIST_PORT"), Some("25673"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_knows_all_of_it_and_shares_its_port_mapper() -> Result<(), String> {
+        let nodes = Native::cluster(Path::new("/c"), Path::new("/p"), 3);
+        for (at, node) in nodes.iter().enumerate() {
+            assert_eq!(node.name, format!("rabbit{}@localhost", at + 1));
+            assert_eq!(node.folder, Path::new("/c").join(format!("node{}", at + 1)));
+            assert_eq!(node.epmd.path, Path::new("/c/epmd.pid"));
+            let names = node.cluster.as_ref().map(|cluster| cluster.names.clone()).unwrap_or_default();
+            let configuration = configuration(Ports::from(5772)?, &names);
+            for line in [
+                "cluster_formation.peer_discovery_backend = classic_config",
+                "cluster_formation.classic_config.nodes.1 = rabbit1@localhost",
+                "cluster_formation.classic_config.nodes.3 = rabbit3@localhost",
+            ] {
+                assert!(configuration.lines().any(|l| l == line), "{line}");
+            }
+        }
         Ok(())
     }
 }

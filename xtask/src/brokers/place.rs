@@ -39,15 +39,21 @@ impl How {
 impl Place {
     /// Where a release lives; one with a name of its own has data of its own and shares the programs.
     pub(super) fn of(release: &'static Release, named: Option<&str>) -> Result<Self, String> {
-        let built = built()?;
-        let target = built.parent().ok_or("the build has no folder around it")?;
-        let programs = target.join("brokers").join(format!("rabbitmq-{}", release.name));
+        let programs = programs(release)?;
         let folder = match named {
-            Some(name) => target.join("brokers").join(format!("rabbitmq-{}-{name}", release.name)),
+            Some(name) => programs.with_file_name(format!("rabbitmq-{}-{name}", release.name)),
             None => programs.clone(),
         };
         let native = Native::of(&folder, &programs);
         Ok(Self { native, docker: Docker::of(&folder, release), folder, release })
+    }
+
+    /// Where a cluster lives: the folders of its nodes are below.
+    pub(super) fn of_cluster(release: &'static Release, named: Option<&str>) -> Result<Self, String> {
+        let mut place = Self::of(release, named)?;
+        let name = place.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        place.folder.set_file_name(format!("{name}-cluster"));
+        Ok(place)
     }
 
     /// Two commands at once on one release would tread on each other. The lock ends with what is returned, or with this process.
@@ -101,9 +107,16 @@ impl Place {
         let _ = fs::remove_file(self.endpoint());
     }
 
-    fn endpoint(&self) -> PathBuf {
+    pub(super) fn endpoint(&self) -> PathBuf {
         self.folder.join("endpoint")
     }
+}
+
+/// The folder that has the programs of a release in it.
+pub(super) fn programs(release: &Release) -> Result<PathBuf, String> {
+    let built = built()?;
+    let target = built.parent().ok_or("the build has no folder around it")?;
+    Ok(target.join("brokers").join(format!("rabbitmq-{}", release.name)))
 }
 
 /// What tests need of a broker: a client can log in, the HTTP API answers, and nothing keeps messages from being sent.

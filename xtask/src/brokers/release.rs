@@ -26,11 +26,19 @@ impl Release {
         found.ok_or_else(|| format!("there is no release `{name}` of RabbitMQ here: take one of {}", known()))
     }
 
+    /// The ports of the first node of a cluster that nobody said otherwise of: it runs beside a broker of one node.
+    pub(super) fn cluster_ports(&self) -> Result<Ports, String> {
+        Ports::from(self.port + APART)
+    }
+
     /// Whether a version is one of this release.
     pub(super) fn has(&self, version: &str) -> bool {
         version.strip_prefix(self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
+
+/// So far apart are the ports of the nodes of a cluster.
+const APART: u16 = 100;
 
 /// The ports of one broker: all follow from the one of AMQP, and all stay below 32768, from where on Linux hands out ports to outgoing connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +60,12 @@ impl Ports {
             return Err(format!("port {amqp}: take one from 1024 to 12000, the others are counted up from it"));
         }
         Ok(Self { amqp, tls: amqp + 5_000, http: amqp + 10_000, epmd: amqp + 15_000, dist: amqp + 20_000 })
+    }
+
+    /// Those of so many nodes of a cluster, of which these are the first: they share its port mapper.
+    pub(super) fn cluster(self, nodes: usize) -> Result<Vec<Self>, String> {
+        let amqp = (0..nodes).map(|at| u16::try_from(at).map_or(u16::MAX, |at| self.amqp.saturating_add(at * APART)));
+        amqp.map(|amqp| Ok(Self { epmd: self.epmd, ..Self::from(amqp)? })).collect()
     }
 
     /// Each with what it is for.
@@ -88,6 +102,10 @@ mod tests {
         let mut all = Vec::new();
         for release in ALL {
             all.extend(Ports::from(release.port)?.each().map(|(port, _)| port));
+            let cluster = release.cluster_ports()?.cluster(3)?;
+            all.extend(cluster.iter().flat_map(|ports| [ports.amqp, ports.http, ports.dist]));
+            all.push(cluster[0].epmd);
+            assert!(cluster.iter().all(|ports| ports.epmd == cluster[0].epmd));
         }
         let given = all.len();
         all.sort_unstable();

@@ -2,20 +2,32 @@
 
 use super::amqp;
 use super::asked::Asked;
+use super::cluster::Cluster;
 use super::place::{How, Place, ready};
 use super::release::Release;
 
 pub(super) fn status(asked: &Asked) -> bool {
     let (mut up, mut silent) = (0, 0);
     for release in asked.releases() {
-        match look(release, asked.named.as_deref()) {
-            Ok((line, is_up)) => {
-                println!("RabbitMQ {:<5} {line}", release.name);
-                up += u32::from(is_up);
-            }
-            Err(why) => {
-                println!("RabbitMQ {:<5} started, and not ready: {why}", release.name);
-                silent += 1;
+        let named = asked.named.as_deref();
+        let single = asked.is_single().then(|| look(release, named).map(Some));
+        let cluster = asked.is_cluster().then(|| {
+            let line = Cluster::of(release, named).and_then(|cluster| cluster.look())?;
+            // Beside a broker of one node, one that was never asked for is not worth a line.
+            Ok(line.map(|line| (line, true)).or((!asked.is_single()).then(|| ("not started".to_owned(), false))))
+        });
+        for (what, looked) in [("", single), (", cluster", cluster)] {
+            let name = format!("{}{what}", release.name);
+            match looked {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some((line, is_up)))) => {
+                    println!("RabbitMQ {name:<5} {line}");
+                    up += u32::from(is_up);
+                }
+                Some(Err(why)) => {
+                    println!("RabbitMQ {name:<5} started, and not ready: {why}");
+                    silent += 1;
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::amqp::{self, Server};
 use super::asked::{Asked, Way};
+use super::cluster;
 use super::place::{How, Place, ready};
 use super::release::{ALL, Ports};
 use super::tls::Tls;
@@ -29,6 +30,9 @@ struct Up {
 pub(super) fn up(asked: &Asked) -> bool {
     let begun = Instant::now();
     let release = asked.release.unwrap_or(&ALL[0]);
+    if asked.is_cluster() {
+        return cluster::up(release, asked);
+    }
     let outcome = Place::of(release, asked.named.as_deref()).and_then(|place| bring_up(&place, asked));
     let seconds = begun.elapsed().as_secs_f64();
     match outcome {
