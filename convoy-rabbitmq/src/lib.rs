@@ -59,7 +59,7 @@
 //! A channel with the option `entry=modulus-hash` or `entry=consistent-hash` is hashed by the broker, by exchanges of its types `x-modulus-hash` (built into 4.3) and
 //! `x-consistent-hash` (the plugin `rabbitmq_consistent_hash_exchange`, on every release). Whoever knows the session and the name of an exchange publishes to `orders.entry` with the session
 //! id as routing key, persistent and `mandatory`; the header may be left out. The hash is another one than that of slots, and both at work on one channel would put a session into two lanes: so
-//! convoy's own producers publish there too, and there is no exchange `orders`. The option is pinned: a member, or a producer, that says something else finds no queue, or no exchange.
+//! convoy's own producers publish there too, and there is no exchange `orders`. The option is pinned: a member, or a producer, that says something else finds no queue, or no exchange. Run on 4.3.6 only.
 //!
 //! | name | what | for |
 //! |---|---|---|

@@ -63,6 +63,10 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
         .collect::<Result<_>>()?;
     let exchange = names::exchange(spec.name(), options.entry)?;
     let channel = link.channel(PROVISION).await?;
+    // First, so that whoever is mistaken about a group leaves nothing behind, not even an exchange that producers would find.
+    for names in &groups {
+        declare_pin(link, &channel, names).await?;
+    }
     declare_channel(link, &channel, &exchange, options.entry).await?;
     for names in &groups {
         provision_group(link, &channel, names, options.waits_for_node()).await?;
@@ -74,8 +78,8 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
     link.ask(PROVISION, channel.close(200, "provisioned".into())).await
 }
 
-async fn provision_group(link: &Link, channel: &Channel, names: &Names, node_timeout: Duration) -> Result<()> {
-    // First, so that a group of another number of lanes is refused before anything is bound.
+/// What a group was made with: one of another number of lanes, or of another entry, is refused.
+async fn declare_pin(link: &Link, channel: &Channel, names: &Names) -> Result<()> {
     declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
         ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
             .because(format!(
@@ -86,7 +90,10 @@ async fn provision_group(link: &Link, channel: &Channel, names: &Names, node_tim
             .with("group", &names.group)
             .caused_by(why),
         _ => why,
-    })?;
+    })
+}
+
+async fn provision_group(link: &Link, channel: &Channel, names: &Names, node_timeout: Duration) -> Result<()> {
     declare(link, channel, names.dead(), consumed(node_timeout)).await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let members = names.members();
