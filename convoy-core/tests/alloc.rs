@@ -62,10 +62,13 @@ fn a_million_sessions_leave_the_memory_where_it_was() {
     let _alone = ALONE.lock();
     for limits in [Limits::sessions(), Limits::lanes()] {
         let mut steady = Steady::new(limits);
-        come_and_go(&mut steady, 0..10_000);
+        // What is told and what is not yet change their buffers with each settlement: both have seen the most that they hold after a few rounds.
+        for chunk in 0..4 {
+            come_and_go(&mut steady, chunk * 10_000..(chunk + 1) * 10_000);
+        }
         let held = bytes();
         let before = allocations();
-        for chunk in 1..=100 {
+        for chunk in 4..104 {
             come_and_go(&mut steady, chunk * 10_000..(chunk + 1) * 10_000);
         }
         assert_eq!(bytes(), held, "not even a buffer grew");

@@ -37,7 +37,7 @@
 //! | `configure` | what is to be made | `provision`, `auto_create`; without it `check` cannot compare what is there, and says so |
 //! | `write` | the channel's exchange | producers, and the check of bindings |
 //! | `write` | `amq.default`, `convoy.orders.billing.members`, `amq.gen-…` | consumers: probes and dead letters; the members of the group |
-//! | `read` | the lanes, `convoy.orders.billing.members`, `amq.gen-…` | consumers |
+//! | `read` | the lanes, `convoy.orders.billing.members`, `amq.gen-…`, `orders.billing.pin` | consumers; the last since 4.0 shows a queue only to who has some permission on it |
 //! | `read` | `orders.billing.dead` | dead letters |
 //!
 //! `check` finds out by trying, and names what is missing and on what; a producer does not start without `write`, a consumer not without `read`. Of a `provision` the bindings take `write` on the

@@ -17,6 +17,7 @@ fn arguments(without: &str, with: &[(&str, AMQPValue)]) -> FieldTable {
         ("x-queue-type", text("quorum")),
         ("x-delivery-limit", AMQPValue::LongLongInt(1_000_000)),
         ("x-single-active-consumer", AMQPValue::Boolean(true)),
+        ("x-consumer-disconnected-timeout", AMQPValue::LongLongInt(20_000)),
     ];
     let mut table = FieldTable::default();
     let own = own.into_iter().filter(|(name, _)| *name != without);
@@ -42,6 +43,12 @@ async fn a_lane_that_was_declared_otherwise_is_found(stage: Arc<Stage>) {
         (arguments("x-single-active-consumer", &[]), "not-single-active-consumer", "x-single-active-consumer"),
         (arguments("x-delivery-limit", &[]), "delivery-limit", "x-delivery-limit"),
         (arguments("", &[("x-delivery-limit", number(20))]), "delivery-limit", "x-delivery-limit"),
+        (arguments("x-consumer-disconnected-timeout", &[]), "node-timeout", "x-consumer-disconnected-timeout"),
+        (
+            arguments("", &[("x-consumer-disconnected-timeout", number(60_000))]),
+            "node-timeout",
+            "x-consumer-disconnected-timeout",
+        ),
         (arguments("", &[("x-max-length", number(100))]), "max-length", "x-max-length"),
         (arguments("", &[("x-max-length-bytes", number(100_000))]), "max-length", "x-max-length-bytes"),
         (arguments("", &[("x-message-ttl", number(60_000))]), "message-ttl", "x-message-ttl"),
