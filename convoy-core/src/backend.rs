@@ -262,7 +262,7 @@ pub struct Progress {
 pub enum Above {
     /// Nothing that the broker could remember.
     Nothing,
-    /// Positions completed since the settlement before, ascending ([`SettleStyle::Delta`]).
+    /// Positions that are done and were in no settlement before, ascending ([`SettleStyle::Delta`]). Not always all of them: see there.
     Done(Vec<u64>),
     /// Every session that has an incomplete message below [`Progress::end`], with the first such position, ascending: what is below the end is complete unless its
     /// session is listed with a position at or below it ([`SettleStyle::Open`]).
@@ -361,7 +361,8 @@ pub enum Command {
 pub enum SettleStyle {
     /// Every message for itself, in order, each after the answer to the one before: `watermark` is one past it.
     Each,
-    /// A watermark, and single positions above it ([`Above::Done`]).
+    /// A watermark, and single positions above it ([`Above::Done`]), each told once. Most of what is done above the watermark is below it a moment later, so it waits for that: it is told when
+    /// it is as old as [`Limits::settle_interval`], when nearly nothing else is to be told, or when somebody waits.
     Delta,
     /// A watermark, and which sessions are open above it ([`Above::Open`]).
     Open {

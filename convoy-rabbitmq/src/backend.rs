@@ -98,12 +98,14 @@ impl Backend for RabbitBroker {
         let names = Names::new(&spec.channel, &spec.group, self.options.lanes, self.options.prefetch)?
             .entry(self.options.entry);
         let link = Link::open(&self.options, "consumer").await?;
-        // Of one lane; who may not read another one is told by that lane.
-        permissions::read(&link, &names.lane(0)).await?;
         let mut findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         if self.options.auto_create && findings.iter().any(|f| f.code == "group-missing") {
             self.make(&spec.channel, Some(&spec.group)).await?;
             findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
+        }
+        if permissions::may_try(&findings) {
+            // Of one lane; who may not read another one is told by that lane.
+            permissions::read(&link, &names.lane(0)).await?;
         }
         if let Some(missing) = findings.iter().find(|f| f.code == "group-missing") {
             let why = convoy_core::Error::new(ErrorKind::NotFound, "open consumer")

@@ -114,7 +114,8 @@
 //! - `consumer_timeout` (30 minutes by default) ends the right to a lane in which one message stays unacknowledged for so long: a session that stands still longer loses its lane's
 //!   right again and again. Raise it where handlers or retries take that long.
 //! - A policy that sets `consumer-disconnected-timeout` on `*.lane.*` to less than two heartbeats lets a lane move before its old holder has ended.
-//! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others.
+//! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others. So does another `node_timeout`, and with it a `heartbeat` of more
+//!   than half of 20 s where none is set: it is an argument of the lanes, and a lane that has another one is a finding (`node-timeout`).
 //! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
 //! - A dead-letter store shows its first 10 000 letters at once, and the others when some of those are taken out. A letter that somebody else put there without a `message-id` is not listed.
 //! - The default exchange and the names above belong to the group: do not consume from a lane by other means.

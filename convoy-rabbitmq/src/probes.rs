@@ -95,6 +95,7 @@ impl Bindings {
     pub(crate) fn begin(&mut self, queue: &ShortString, shared: &Arc<Shared>) {
         let Some(every) = self.every.filter(|_| now() >= self.at) else { return };
         self.at = now() + every;
+        self.forget_old();
         if self.asking.is_some() || self.pair.is_some() || self.repairing.is_some() {
             return;
         }
@@ -103,6 +104,13 @@ impl Bindings {
         let id = Uuid::now_v7().as_u128();
         self.pair = Some(Pair { id, slot, asked_at: now(), first_came: false });
         self.asking = Some(Box::pin(ask(Arc::clone(shared), queue.clone(), slot, id)));
+    }
+
+    /// A pair whose second probe is gone from the queue, as after a purge, or so late that it proves nothing, must not be the last one.
+    fn forget_old(&mut self) {
+        if self.asking.is_none() {
+            self.pair.take_if(|pair| now().since(pair.asked_at) >= KEPT);
+        }
     }
 
     /// Waits for whatever comes next here; then [`begin`](Self::begin) may have something to do. An error is a repair that this user may not do. Cancel safe.
@@ -199,4 +207,47 @@ async fn ask(shared: Arc<Shared>, queue: ShortString, slot: u32, id: u128) -> Re
     let there = matches!(link.ask(CHECK, sent).await?, Confirmation::Ack(None));
     link.ask(CHECK, channel.close(200, "checked".into())).await?;
     Ok(Answer::Wait(there))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const FIRST: Asks = Asks { id: 7, behind: false };
+    const SECOND: Asks = Asks { id: 7, behind: true };
+
+    fn asked() -> Bindings {
+        let pair = Pair { id: 7, slot: 3, asked_at: now(), first_came: false };
+        Bindings { pair: Some(pair), ..Bindings::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_is_missing_when_the_second_probe_comes_alone_and_soon() {
+        let anothers = Asks { id: 8, behind: true };
+        for (waits, heard, missing) in [
+            (0, &[SECOND][..], Some(3)),
+            (0, &[FIRST, SECOND], None),
+            (0, &[FIRST], None),
+            (0, &[anothers], None),
+            (30, &[SECOND], None),
+        ] {
+            let mut bindings = asked();
+            advance(Duration::from_secs(waits)).await;
+            heard.iter().for_each(|asks| bindings.heard(*asks));
+            assert_eq!(bindings.missing(), missing, "{heard:?} after {waits} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pair_that_a_purge_took_is_not_the_last_one() {
+        let mut bindings = asked();
+        advance(KEPT - Duration::from_millis(1)).await;
+        bindings.forget_old();
+        assert!(bindings.pair.is_some(), "it may be on its way");
+        advance(Duration::from_millis(1)).await;
+        bindings.forget_old();
+        assert!(bindings.pair.is_none());
+    }
 }

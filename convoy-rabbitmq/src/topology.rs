@@ -209,8 +209,10 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
             findings.extend(permissions::of_channel(&link, &exchange, options.entry).await?);
             for group in spec.groups() {
                 let names = Names::new(spec.name(), group, options.lanes, options.prefetch)?.entry(options.entry);
-                findings.extend(check_group(&link, &names, options.waits_for_node()).await?);
-                findings.extend(permissions::of_group(&link, &names).await?);
+                let of_group = check_group(&link, &names, options.waits_for_node()).await?;
+                let may_try = permissions::may_try(&of_group);
+                findings.extend(of_group);
+                findings.extend(permissions::of_group(&link, &names, may_try).await?);
             }
         }
         Ok(findings)
