@@ -31,6 +31,8 @@ impl Python {
         }
         let why = from_pip.map_or_else(|why| why, |ran| format!("pip ended with {:?}", ran.code));
         println!("no `pika` from pip ({why}): installing the package python3-pika on this system, with apt-get");
+        // A new machine has no list of packages. An old one does when it cannot be fetched.
+        program("apt-get", ["update", "--quiet"]).run().ok();
         let apt = ["install", "--yes", "--quiet", "--no-install-recommends", "python3-pika"];
         let from_apt = program("apt-get", apt).env("DEBIAN_FRONTEND", "noninteractive").run();
         let why = from_apt.map_or_else(|why| why, |ran| format!("apt-get ended with {:?}", ran.code));
