@@ -3,8 +3,6 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
-use std::sync::Mutex;
-
 use convoy_core::SessionId;
 use convoy_core::backend::{Event, Limits, Loss, Place};
 use convoy_core::engine::{Counts, Input};
@@ -13,12 +11,8 @@ use support::{Counting, Steady, allocations, bytes};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The allocator counts for the whole process: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
 #[test]
 fn nothing_is_allocated_a_message() {
-    let _alone = ALONE.lock();
     for make in [Steady::lanes, Steady::locked] {
         let mut steady = make(1_000);
         steady.messages(100_000);
@@ -31,7 +25,6 @@ fn nothing_is_allocated_a_message() {
 
 #[test]
 fn out_of_order_an_allocation_a_settlement_is_the_most() {
-    let _alone = ALONE.lock();
     let mut steady = Steady::lanes(1_000);
     // A session that stands still at the front of each lane: what is done behind it is told position by position.
     steady.messages(100_000);
@@ -47,7 +40,6 @@ fn out_of_order_an_allocation_a_settlement_is_the_most() {
 
 #[test]
 fn a_session_that_is_gone_leaves_nothing() {
-    let _alone = ALONE.lock();
     let mut steady = Steady::new(Limits::sessions());
     come_and_go(&mut steady, 0..1_000);
     steady.engine.shrink();
@@ -59,7 +51,6 @@ fn a_session_that_is_gone_leaves_nothing() {
 
 #[test]
 fn a_million_sessions_leave_the_memory_where_it_was() {
-    let _alone = ALONE.lock();
     for limits in [Limits::sessions(), Limits::lanes()] {
         let mut steady = Steady::new(limits);
         // What is told and what is not yet change their buffers with each settlement: both have seen the most that they hold after a few rounds.

@@ -4,7 +4,7 @@
     pip install pika
     printf 'order-17\tpaid\norder-17\tshipped\n' | python3 publish.py amqp://guest:guest@127.0.0.1:5672 orders
 
-Each line is a session, a tab and a body. Python is not what convoy is written in: all that a publisher must know is in `slot` and `publish`.
+Each line is a session, a tab and a body. Lines that are minutes apart lose the connection: this client answers heartbeats only while it publishes. Python is not what convoy is written in: all that a publisher must know is in `slot` and `publish`.
 The hash is tried on the test vectors of `slots.tsv` first; `python3 publish.py --check slots.tsv` does only that.
 """
 
@@ -54,16 +54,21 @@ def check(path: str) -> int:
 def publish(url: str, exchange: str, lines) -> int:
     """Publishes line by line. A message that no queue took, or that the broker refused, ends it: nothing of its session may go out behind it."""
     import pika
-    from pika.exceptions import NackError, UnroutableError
+    from pika.exceptions import AMQPError, NackError, UnroutableError
 
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    parameters = pika.URLParameters(url)
+    # A broker under an alarm takes nothing. Without a limit that is waited for without an end.
+    parameters.blocked_connection_timeout = 60
+    connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
     # With confirms, `basic_publish` returns when the broker has the message for good. So there is never more than one unconfirmed message of a session,
     # here not even of all of them. To be faster, have several channels and give each session to one of them.
     channel.confirm_delivery()
     sent = 0
     for line in lines:
-        session, body = line.rstrip(b"\n").split(b"\t", 1)
+        session, tab, body = line.rstrip(b"\n").partition(b"\t")
+        if not tab or not session:
+            sys.exit(f"line {sent + 1} is no session, a tab and a body; the {sent} before it were sent")
         try:
             name = session.decode("utf-8")
         except UnicodeDecodeError:
@@ -73,7 +78,10 @@ def publish(url: str, exchange: str, lines) -> int:
         try:
             channel.basic_publish(exchange, str(slot(session)), body, properties=properties, mandatory=True)
         except (NackError, UnroutableError) as why:
-            sys.exit(f"message {sent}, of session {name}, was not taken: {type(why).__name__}: {why}")
+            sys.exit(f"line {sent + 1}, of session {name}, was not taken: {type(why).__name__}: {why}")
+        except AMQPError as why:
+            # It may have arrived: who sends it again sends it twice perhaps, and who goes on with the next one leaves it out perhaps.
+            sys.exit(f"what became of line {sent + 1}, of session {name}, is unknown: {type(why).__name__}: {why}")
         sent += 1
     connection.close()
     return sent

@@ -99,7 +99,8 @@ impl Backend for RabbitBroker {
             .entry(self.options.entry);
         let link = Link::open(&self.options, "consumer").await?;
         let mut findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
-        if self.options.auto_create && findings.iter().any(|f| f.code == "group-missing") {
+        let is_mended = |finding: &Finding| matches!(finding.code, "group-missing" | "entry-missing");
+        if self.options.auto_create && findings.iter().any(is_mended) {
             self.make(&spec.channel, Some(&spec.group)).await?;
             findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
         }

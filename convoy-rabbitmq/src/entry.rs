@@ -6,16 +6,14 @@ use lapin::types::ShortString;
 
 use crate::names;
 
-/// Who hashes the sessions of a channel. Pinned with its groups: where two hashes are at work, a session is in two lanes and has no order.
+/// Who hashes the sessions of a channel. Pinned with its groups, and one for all of them: where two hashes are at work, a session is in two lanes and has no order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Entry {
     /// Each publisher, to 1 024 slots, as [the crate](crate) says: `slots`.
     #[default]
     Slots,
-    /// The broker, by an exchange of the type `x-consistent-hash`: `consistent-hash`. It needs the plugin `rabbitmq_consistent_hash_exchange`.
-    ConsistentHash,
-    /// The broker, by an exchange of the type `x-modulus-hash`: `modulus-hash`. Built into RabbitMQ 4.3.
+    /// The broker, by exchanges of the type `x-modulus-hash`: `modulus-hash`. Built into RabbitMQ 4.3.
     ModulusHash,
 }
 
@@ -24,48 +22,29 @@ impl Entry {
     pub(crate) fn read(name: &str, value: &str) -> Result<Self> {
         match value {
             "slots" => Ok(Self::Slots),
-            "consistent-hash" => Ok(Self::ConsistentHash),
             "modulus-hash" => Ok(Self::ModulusHash),
-            _ => Err(invalid(
-                name,
-                format!("`{name}` is `slots`, `consistent-hash` or `modulus-hash`, and not `{value}`"),
-            )),
+            _ => Err(invalid(name, format!("`{name}` is `slots` or `modulus-hash`, and not `{value}`"))),
         }
     }
 
-    /// The type of the exchange that hashes, where one does.
-    pub(crate) fn hashing(self) -> Option<&'static str> {
-        match self {
-            Self::Slots => None,
-            Self::ConsistentHash => Some("x-consistent-hash"),
-            Self::ModulusHash => Some("x-modulus-hash"),
-        }
+    /// What else a channel may have.
+    pub(crate) fn other(self) -> Self {
+        if self == Self::Slots { Self::ModulusHash } else { Self::Slots }
     }
 
-    /// What to do where the broker does not know the type.
-    pub(crate) fn remedy(self) -> &'static str {
-        match self {
-            Self::ModulusHash => "it is built into RabbitMQ 4.3; before that, take `entry=consistent-hash`",
-            _ => "turn on its plugin `rabbitmq_consistent_hash_exchange`",
-        }
+    /// As an option says it.
+    pub(crate) fn word(self) -> &'static str {
+        if self == Self::Slots { "slots" } else { "modulus-hash" }
     }
 
     /// A part of the names of lanes: members that differ find no queue.
     pub(crate) fn mark(self) -> &'static str {
-        match self {
-            Self::Slots => "",
-            Self::ConsistentHash => ".ch",
-            Self::ModulusHash => ".mh",
-        }
+        if self == Self::Slots { "" } else { ".mh" }
     }
 
     /// A part of the pin.
     pub(crate) fn number(self) -> i64 {
-        match self {
-            Self::Slots => 0,
-            Self::ConsistentHash => 1,
-            Self::ModulusHash => 2,
-        }
+        i64::from(self != Self::Slots)
     }
 
     /// The routing key of a session. One that the broker hashes is the session's id, and a routing key is text.
@@ -81,12 +60,12 @@ impl Entry {
         Ok(names::short(text.to_owned()))
     }
 
-    /// Whether a message of this session belongs into a lane, by what of it the hash was taken.
-    pub(crate) fn leads(self, session: &SessionId, key: &str, lane: u32, lanes: u32) -> bool {
+    /// Whether a message of this session belongs into a lane, by what of it the hash was taken. `copied` is one that was sent to further keys: the broker hashes them all together.
+    pub(crate) fn leads(self, session: &SessionId, key: &str, copied: bool, (lane, lanes): (u32, u32)) -> bool {
         match self {
             Self::Slots => names::lane(session, lanes) == lane,
             // The broker's own hash is not repeated here: it is not promised to stay what it is.
-            _ => key.as_bytes() == session.as_bytes(),
+            Self::ModulusHash => key.as_bytes() == session.as_bytes() && !copied,
         }
     }
 }
@@ -102,7 +81,7 @@ mod tests {
         assert_eq!(Entry::ModulusHash.key(&session).unwrap().as_str(), "foobar");
         let bytes = SessionId::new(vec![0xff]).unwrap();
         assert!(Entry::Slots.key(&bytes).is_ok());
-        assert_eq!(Entry::ConsistentHash.key(&bytes).unwrap_err().kind(), ErrorKind::InvalidMessage);
+        assert_eq!(Entry::ModulusHash.key(&bytes).unwrap_err().kind(), ErrorKind::InvalidMessage);
     }
 
     #[test]
@@ -110,9 +89,10 @@ mod tests {
         let session = SessionId::new("foobar").unwrap();
         let lane = names::lane(&session, 8);
         for at in 0..8 {
-            assert_eq!(Entry::Slots.leads(&session, "anything", at, 8), at == lane);
-            assert!(Entry::ConsistentHash.leads(&session, "foobar", at, 8));
-            assert!(!Entry::ConsistentHash.leads(&session, "958", at, 8));
+            assert_eq!(Entry::Slots.leads(&session, "anything", true, (at, 8)), at == lane);
+            assert!(Entry::ModulusHash.leads(&session, "foobar", false, (at, 8)));
+            assert!(!Entry::ModulusHash.leads(&session, "foobar", true, (at, 8)));
+            assert!(!Entry::ModulusHash.leads(&session, "958", false, (at, 8)));
         }
     }
 }

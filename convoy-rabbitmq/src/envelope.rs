@@ -31,6 +31,8 @@ use crate::entry::Entry;
 use crate::names;
 
 const SESSION: &str = "convoy-session";
+/// RabbitMQ's own: where a message is sent to beside its routing key.
+const FURTHER_KEYS: &str = "CC";
 const STAMP: &str = "convoy-stamp";
 /// Names that are too long for the properties of the protocol, which hold 255 bytes.
 const LONG_TYPE: &str = "convoy-type";
@@ -146,9 +148,10 @@ pub(crate) fn incoming(at: &Stands<'_>, body: Bytes) -> Inbound {
     let key = at.delivery.routing_key.as_str();
     // Who cannot hash may not be able to set a header either.
     let named = bytes(table, SESSION).or_else(|| (at.entry != Entry::Slots).then_some(key.as_bytes()));
+    let copied = table.contains_key(FURTHER_KEYS);
     let session = match named.map(|id| (id.len(), SessionId::new(Bytes::copy_from_slice(id)))) {
         Some((_, Ok(session))) => {
-            if !at.entry.leads(&session, key, at.lane, at.lanes) {
+            if !at.entry.leads(&session, key, copied, (at.lane, at.lanes)) {
                 defect = defect.or(Some(Defect::Misrouted));
             }
             session

@@ -56,22 +56,32 @@
 //!
 //! # Publishers that cannot hash
 //!
-//! A channel with the option `entry=modulus-hash` or `entry=consistent-hash` is hashed by the broker, by exchanges of its types `x-modulus-hash` (built into 4.3) and
-//! `x-consistent-hash` (the plugin `rabbitmq_consistent_hash_exchange`, on every release). Whoever knows the session and the name of an exchange publishes to `orders.entry` with the session
-//! id as routing key, persistent and `mandatory`; the header may be left out. The hash is another one than that of slots, and both at work on one channel would put a session into two lanes: so
-//! convoy's own producers publish there too, and there is no exchange `orders`. The option is pinned: a member, or a producer, that says something else finds no queue, or no exchange. Run on 4.3.6 only.
+//! A channel with the option `entry=modulus-hash` is hashed by the broker, by exchanges of its type `x-modulus-hash`, which is built into RabbitMQ 4.3: an older broker is refused. Whoever
+//! knows the session and the name of an exchange publishes to `orders.entry` with the session id as routing key, persistent, `mandatory` and confirmed, one unconfirmed message a session; the header
+//! may be left out. The hash is another one than that of slots (`erlang:phash2` of the routing key, modulo the number of lanes, which are sorted by name), and both at work on one channel would put
+//! a session into two lanes: so convoy's own producers publish there too, and there is no exchange `orders`. The option is of the whole channel, and pinned: a group is not made
+//! where the channel has the other entry, `check` says so, and a member or a producer that says something else finds no queue, or no exchange.
 //!
 //! | name | what | for |
 //! |---|---|---|
 //! | `orders.entry` | durable fanout exchange | the channel, in place of `orders` |
-//! | `orders.billing.entry` | durable exchange of the type | hashes for the group; bound to its lanes and to `orders.entry` |
-//! | `orders.billing.g1.l64.p500.mh.lane.0` … (`ch` for the other type) | as above | the lanes of the group |
+//! | `convoy.orders.billing.g1.l64.p500.mh.hash` | durable exchange of the type | hashes for the group; bound to its lanes and to `orders.entry` |
+//! | `orders.billing.g1.l64.p500.mh.lane.0` … | as above | the lanes of the group |
 //!
-//! It costs something. No binding is looked at while programs run (`binding_check` is of slots). Session ids must be UTF-8 text, since that is what a routing key is. Nobody but the broker knows the lane of a session: `accept` by a session's name is unsupported, and a
-//! message is called misrouted only when its routing key is another one than its session. Above all, a lane that is deleted or unbound moves sessions between
-//! the *other* lanes, and those that had messages waiting lose their order; by slots, only what belongs to that lane is touched. `modulus-hash` goes by the set of queues, and has every session
-//! back in its lane once the lane is made again; `consistent-hash` goes by the order in which lanes were bound (seen on 4.3.6: two of four lanes bound again, and each of 200 sessions was in
-//! another one). So take the first where there is a choice, and hash where you can.
+//! `provision` takes `configure` on these, `read` on both exchanges, and `write` on the second and on the lanes; producers take `write` on `orders.entry`.
+//!
+//! It costs something.
+//!
+//! - A lane that is deleted or unbound moves sessions between the *other* lanes, and those that had messages waiting lose their order; by slots, only what belongs to that lane is touched. Made again it moves them
+//!   back: so `provision` refuses to make a lost lane again, and says what to do first.
+//! - Bindings are not looked at, neither while programs run (`binding_check` is of slots) nor by `check`, which sees a group that was not made to its end, and an exchange that is missing. Nor is an
+//!   alternate exchange of `orders.entry` seen.
+//! - Session ids must be UTF-8 text, since that is what a routing key is. A routing key that is not (other clients can send one, and the broker takes it) cannot be read by the client library,
+//!   which ends the connection over it, again and again: such a message must be taken out of its lane by other means.
+//! - Nobody but the broker knows the lane of a session: `accept` by a session's name is unsupported. A message is called misrouted when its routing key is another one than its session, or when it has a header `CC`, whose
+//!   keys the broker hashes too (it strips `BCC`, which does the same unseen).
+//!
+//! So hash where you can.
 //!
 //! # TLS
 //!

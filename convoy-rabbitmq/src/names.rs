@@ -65,9 +65,14 @@ impl Names {
         format!("{}.{}", self.channel, self.group)
     }
 
-    fn lane_text(&self, lane: u32) -> String {
+    /// What lanes are named by: all that may not differ between members.
+    fn pinned(&self) -> String {
         let Self { lanes, prefetch, entry, .. } = self;
-        format!("{}.g{GENERATION}.l{lanes}.p{prefetch}{}.lane.{lane}", self.base(), entry.mark())
+        format!("{}.g{GENERATION}.l{lanes}.p{prefetch}{}", self.base(), entry.mark())
+    }
+
+    fn lane_text(&self, lane: u32) -> String {
+        format!("{}.lane.{lane}", self.pinned())
     }
 
     /// The queue of a lane. The number of lanes, the prefetch and who hashes are part of the name: members that differ in one of them find no queue, and reorder nothing.
@@ -77,7 +82,7 @@ impl Names {
 
     /// The exchange that hashes for this group, where one does.
     pub(crate) fn hashing(&self) -> ShortString {
-        short(format!("{}.entry", self.base()))
+        short(format!("convoy.{}.hash", self.pinned()))
     }
 
     /// The queue whose arguments pin the number of lanes, the prefetch and who hashes; it never holds a message.
@@ -96,16 +101,22 @@ impl Names {
     }
 }
 
+/// At the end of the name of an exchange whose messages the broker hashes.
+const HASHED: &str = ".entry";
+
 /// The exchange that a channel is published to. Who is mistaken about who hashes finds none.
 pub(crate) fn exchange(channel: &str, entry: Entry) -> Result<ShortString> {
     let plain = self::channel(channel)?;
-    Ok(if entry == Entry::Slots { plain } else { short(format!("{channel}.entry")) })
+    Ok(if entry == Entry::Slots { plain } else { short(format!("{channel}{HASHED}")) })
 }
 
 /// The name of a channel.
 pub(crate) fn channel(channel: &str) -> Result<ShortString> {
     match channel.len() {
         0 => Err(wrong("channel", channel, "a channel's name has at least one byte")),
+        1..=200 if channel.ends_with(HASHED) => {
+            Err(wrong("channel", channel, "names that end with `.entry` are those of channels that the broker hashes"))
+        }
         1..=200 if !channel.starts_with("amq.") => Ok(short(channel.to_owned())),
         1..=200 => Err(wrong("channel", channel, "names that start with `amq.` are the broker's own")),
         _ => Err(wrong("channel", channel, "a channel's name has at most 200 bytes")),
@@ -161,7 +172,7 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_are_refused() {
-        for (channel, group) in [("", "g"), ("c", ""), ("c", "a.b"), ("amq.c", "g")] {
+        for (channel, group) in [("", "g"), ("c", ""), ("c", "a.b"), ("amq.c", "g"), ("c.entry", "g")] {
             assert_eq!(
                 Names::new(channel, group, 8, 500).unwrap_err().kind(),
                 ErrorKind::InvalidOption,
@@ -174,7 +185,9 @@ mod tests {
         let names = Names::new("orders.eu", "billing", 8, 500).unwrap();
         assert_eq!(names.lane(3).as_str(), "orders.eu.billing.g1.l8.p500.lane.3");
         assert_eq!(names.entry(Entry::ModulusHash).lane(3).as_str(), "orders.eu.billing.g1.l8.p500.mh.lane.3");
+        let names = Names::new("orders.eu", "billing", 8, 500).unwrap().entry(Entry::ModulusHash);
+        assert_eq!(names.hashing().as_str(), "convoy.orders.eu.billing.g1.l8.p500.mh.hash");
         assert_eq!(exchange("orders", Entry::Slots).unwrap().as_str(), "orders");
-        assert_eq!(exchange("orders", Entry::ConsistentHash).unwrap().as_str(), "orders.entry");
+        assert_eq!(exchange("orders", Entry::ModulusHash).unwrap().as_str(), "orders.entry");
     }
 }

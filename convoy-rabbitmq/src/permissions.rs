@@ -51,7 +51,7 @@ pub(crate) async fn write(link: &Arc<Link>, exchange: &ShortString, entry: Entry
     let channel = link.channel(CHECK).await?;
     link.ask(CHECK, channel.confirm_select(ConfirmSelectOptions::default())).await?;
     let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let takes_all = entry.hashing().is_some();
+    let takes_all = entry != Entry::Slots;
     let probe = if takes_all { envelope::probe().with_expiration(NO_TIME.into()) } else { envelope::probe() };
     let sent = async { channel.basic_publish(exchange.clone(), NOWHERE.into(), mandatory, b"", probe).await?.await };
     let name = if exchange.as_str().is_empty() { "amq.default" } else { exchange.as_str() };
@@ -164,6 +164,15 @@ pub(crate) fn bind_refused(why: Error, queue: &str, exchange: &str) -> Error {
     match of_exchange {
         true => error::lacks(why, "read", "exchange", exchange),
         false => error::lacks(why, "write", "queue", queue),
+    }
+}
+
+/// The same of an exchange that gets what comes to another one.
+pub(crate) fn chain_refused(why: Error, exchange: &str, from: &str) -> Error {
+    let of_source = why.context("broker").is_some_and(|said| said.contains(&format!("'{from}'")));
+    match of_source {
+        true => error::lacks(why, "read", "exchange", from),
+        false => error::lacks(why, "write", "exchange", exchange),
     }
 }
 

@@ -63,19 +63,60 @@ async fn provision_channel(link: &Arc<Link>, options: &Options, spec: &ChannelSp
         .collect::<Result<_>>()?;
     let exchange = names::exchange(spec.name(), options.entry)?;
     let channel = link.channel(PROVISION).await?;
+    if has_other_entry(link, spec.name(), options.entry).await? {
+        return Err(Error::new(ErrorKind::Topology, PROVISION)
+            .because(other_entry(options.entry))
+            .with("channel", spec.name()));
+    }
     // First, so that whoever is mistaken about a group leaves nothing behind, not even an exchange that producers would find.
     for names in &groups {
+        if options.entry == Entry::ModulusHash && !exists(link, &names.pin()).await? {
+            hashing::declare(options, names).await?;
+        }
         declare_pin(link, &channel, names).await?;
     }
     declare_channel(link, &channel, &exchange, options.entry).await?;
     for names in &groups {
-        provision_group(link, &channel, names, options.waits_for_node()).await?;
-        match names.entry.hashing() {
-            None => bind_slots(link, &channel, &exchange, names).await?,
-            Some(kind) => hashing::provision(options, &exchange, names, kind).await?,
+        if options.entry == Entry::ModulusHash {
+            hashing::no_lane_is_lost(link, names).await?;
         }
+        provision_group(link, &channel, names, options.waits_for_node()).await?;
+        match options.entry {
+            Entry::Slots => bind_slots(link, &channel, &exchange, names).await?,
+            Entry::ModulusHash => {
+                // It may have been deleted since.
+                hashing::declare(options, names).await?;
+                hashing::bind(link, &channel, &exchange, names).await?;
+            }
+        }
+        // Last: a group that has this is whole.
+        declare_members(link, &channel, names).await?;
     }
     link.ask(PROVISION, channel.close(200, "provisioned".into())).await
+}
+
+/// Whether the channel is there with the other entry. Its groups would each get what only some producers send.
+async fn has_other_entry(link: &Arc<Link>, channel: &str, entry: Entry) -> Result<bool> {
+    Ok(is_there(link, &names::exchange(channel, entry.other())?).await?.unwrap_or(false))
+}
+
+fn other_entry(entry: Entry) -> String {
+    let (it, said) = (entry.other().word(), entry.word());
+    format!("the channel is there with the entry `{it}`, not `{said}`: say `entry={it}`, or use another channel")
+}
+
+/// Whether an exchange is there, if this user may see it.
+pub(crate) async fn is_there(link: &Arc<Link>, exchange: &ShortString) -> Result<Option<bool>> {
+    let channel = link.channel(CHECK).await?;
+    let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    // Of what type does not matter when it is only looked for.
+    let asked = channel.exchange_declare(exchange.clone(), ExchangeKind::Direct, passive, FieldTable::default());
+    match link.ask_raw(CHECK, asked).await? {
+        Ok(()) => link.ask(CHECK, channel.close(200, "checked".into())).await.map(|()| Some(true)),
+        Err(why) if error::is_missing(&why) => Ok(Some(false)),
+        Err(why) if error::forbidden(&why).is_some() => Ok(None),
+        Err(why) => Err(error::of(why, CHECK).with("exchange", exchange.as_str())),
+    }
 }
 
 /// What a group was made with: one of another number of lanes, or of another entry, is refused.
@@ -83,8 +124,10 @@ async fn declare_pin(link: &Link, channel: &Channel, names: &Names) -> Result<()
     declare(link, channel, names.pin(), pin(names)).await.map_err(|why| match why.kind() {
         ErrorKind::Topology => Error::new(ErrorKind::Topology, PROVISION)
             .because(format!(
-                "the group is there with another number of lanes, another prefetch or another entry than {}, {} and {:?}; say `lanes`, `prefetch` and `entry` as it was made with",
-                names.lanes, names.prefetch, names.entry
+                "the group is there with another number of lanes, another prefetch or another entry than {}, {} and `{}`; say `lanes`, `prefetch` and `entry` as it was made with",
+                names.lanes,
+                names.prefetch,
+                names.entry.word()
             ))
             .with("channel", &names.channel)
             .with("group", &names.group)
@@ -95,14 +138,17 @@ async fn declare_pin(link: &Link, channel: &Channel, names: &Names) -> Result<()
 
 async fn provision_group(link: &Link, channel: &Channel, names: &Names, node_timeout: Duration) -> Result<()> {
     declare(link, channel, names.dead(), consumed(node_timeout)).await?;
-    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let members = names.members();
-    let fanout = channel.exchange_declare(members.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
-    refusal(link.ask_raw(PROVISION, fanout).await?, "exchange", members.as_str())?;
     for lane in 0..names.lanes {
         declare(link, channel, names.lane(lane), consumed(node_timeout)).await?;
     }
     Ok(())
+}
+
+async fn declare_members(link: &Link, channel: &Channel, names: &Names) -> Result<()> {
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let members = names.members();
+    let fanout = channel.exchange_declare(members.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
+    refusal(link.ask_raw(PROVISION, fanout).await?, "exchange", members.as_str())
 }
 
 /// The channel's own exchange: to each group by slots, or to all groups, each of which has one that hashes.
@@ -205,6 +251,18 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
         for spec in topology.channels() {
             let options = of_channel(options, spec)?;
             let (exchange, kind) = (names::exchange(spec.name(), options.entry)?, of_exchange(options.entry));
+            if has_other_entry(&link, spec.name(), options.entry).await? {
+                let (what, remedy) = (
+                    other_entry(options.entry),
+                    "have one entry on a channel: what is sent by the other one does not come here",
+                );
+                findings.push(Finding::new(
+                    Severity::Breaks,
+                    "entry",
+                    format!("channel `{}`: {what}", spec.name()),
+                    remedy,
+                ));
+            }
             check_exchange(&link, &exchange, kind, spec.name(), &mut findings).await?;
             findings.extend(permissions::of_channel(&link, &exchange, options.entry).await?);
             for group in spec.groups() {
@@ -267,10 +325,10 @@ async fn check_exchange(
 
 /// What is wrong with a group. Each thing that is missing or differs is named.
 pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: Duration) -> Result<Vec<Finding>> {
-    let mut findings = hashing::check(link, names).await?;
     if is_as_wanted(link, names, node_timeout).await? {
-        return Ok(findings);
+        return if names.entry == Entry::Slots { Ok(Vec::new()) } else { hashing::check(link, names).await };
     }
+    let mut findings = Vec::new();
     let (channel, group) = (&names.channel, &names.group);
     let pin_there = match exists(link, &names.pin()).await {
         Err(why) if why.kind() == ErrorKind::Unauthorized => {
@@ -287,15 +345,18 @@ pub(crate) async fn check_group(link: &Arc<Link>, names: &Names, node_timeout: D
     match compare(link, &names.pin(), pin(names)).await? {
         Same::Yes => {}
         Same::No(said) => {
-            let (lanes, prefetch, entry) = (names.lanes, names.prefetch, names.entry);
+            let (lanes, prefetch, entry) = (names.lanes, names.prefetch, names.entry.word());
             let what = format!(
-                "the group `{group}` of channel `{channel}` was not made with {lanes} lanes, a prefetch of {prefetch} and the entry {entry:?}: {said}"
+                "the group `{group}` of channel `{channel}` was not made with {lanes} lanes, a prefetch of {prefetch} and the entry `{entry}`: {said}"
             );
             let remedy = "say `lanes`, `prefetch` and `entry` as it was made with (`x-max-length` and `x-max-length-bytes` of its pin): other ones put sessions into other lanes";
             findings.push(Finding::new(Severity::Breaks, "lane-count", what, remedy));
             return Ok(findings);
         }
         Same::Unseen(said) => findings.push(unseen(names.pin().as_str(), &said)),
+    }
+    if names.entry != Entry::Slots {
+        findings.extend(hashing::check(link, names).await?);
     }
     for lane in 0..names.lanes {
         let queue = names.lane(lane);
@@ -392,7 +453,7 @@ fn wrong_lane(queue: &str, said: &str) -> Finding {
     Finding::new(Severity::Breaks, code, what, "delete it when it is empty, and provision the group again")
 }
 
-fn unseen(name: &str, said: &str) -> Finding {
+pub(crate) fn unseen(name: &str, said: &str) -> Finding {
     let what = format!("without the permission `configure` on `{name}` its settings cannot be compared: {said}");
     Finding::new(
         Severity::Note,
@@ -402,7 +463,7 @@ fn unseen(name: &str, said: &str) -> Finding {
     )
 }
 
-async fn exists(link: &Arc<Link>, queue: &ShortString) -> Result<bool> {
+pub(crate) async fn exists(link: &Arc<Link>, queue: &ShortString) -> Result<bool> {
     let channel = link.channel(CHECK).await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match link.ask_raw(CHECK, channel.queue_declare(queue.clone(), passive, FieldTable::default())).await? {

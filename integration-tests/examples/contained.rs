@@ -14,7 +14,6 @@ use tokio::process::Command;
 
 /// What every RabbitMQ of this project is given.
 const SETTINGS: &str = include_str!("../../xtask/src/brokers/rabbitmq.conf");
-const PLUGINS: &str = include_str!("../../xtask/src/brokers/enabled_plugins");
 /// With a pull before it.
 const START: Duration = Duration::from_secs(300);
 const READY: Duration = Duration::from_secs(60);
@@ -51,12 +50,11 @@ async fn run(tag: &str, program: &str, args: &[String]) -> Result<ExitStatus, Fa
         .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
         .with_hostname("rabbitmq")
         .with_startup_timeout(START)
-        .with_copy_to("/etc/rabbitmq/conf.d/90-convoy.conf", SETTINGS.as_bytes().to_vec())
-        .with_copy_to("/etc/rabbitmq/enabled_plugins", PLUGINS.as_bytes().to_vec());
+        .with_copy_to("/etc/rabbitmq/conf.d/90-convoy.conf", SETTINGS.as_bytes().to_vec());
     let container = image.start().await?;
     let ran = tokio::select! {
         ran = with(&container, begun, program, args) => ran,
-        // Whoever stops this wants no container left.
+        // Whoever stops this wants no container left. One that is killed leaves its own.
         _ = tokio::signal::ctrl_c() => Err("it was interrupted".into()),
     };
     container.rm().await?;

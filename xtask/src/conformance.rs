@@ -111,7 +111,7 @@ fn via(summary: &mut Summary, args: &[String]) -> Result<(), String> {
     }
     for release in releases {
         let tag = crate::brokers::image_tag(release)?;
-        // In a program of its own: whatever becomes of the tests, the container is removed.
+        // In a program of its own, which removes the container whatever becomes of the tests.
         let contained = program(built()?.join("examples").join("contained"), [tag, "--"]);
         let ran = contained.with(suite("rabbitmq", &[], rest)).run();
         summary.tests(&format!("conformance, RabbitMQ {release} via testcontainers"), ran);

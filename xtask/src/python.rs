@@ -1,6 +1,7 @@
 //! A Python that has `pika`, for the publisher that convoy-rabbitmq shows.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::command::{Program, built, program};
@@ -41,14 +42,23 @@ impl Python {
 
     /// A program whose tests run it.
     pub(crate) fn for_tests(&self, tests: Program) -> Program {
-        tests.env("CONVOY_PYTHON", self.name).env("PYTHONPATH", &self.path.display().to_string())
+        tests.env("CONVOY_PYTHON", self.name).env("PYTHONPATH", &paths(&self.path).to_string_lossy())
     }
 }
 
-fn find(folder: &std::path::Path) -> Option<Python> {
+/// What is installed here, and then what the user has.
+fn paths(folder: &Path) -> OsString {
+    let others = std::env::var_os("PYTHONPATH").unwrap_or_default();
+    let others = std::env::split_paths(&others).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(folder.to_owned()).chain(others)).unwrap_or_else(|_| folder.into())
+}
+
+fn find(folder: &Path) -> Option<Python> {
     let has_pika = |name: &&str| {
         let mut python = Command::new(name);
-        python.args(["-c", "import pika"]).env("PYTHONPATH", folder);
+        // Before 1.0 a message that no queue takes is no exception.
+        python.args(["-c", "import pika; assert int(pika.__version__.split('.')[0]) >= 1"]);
+        python.env("PYTHONPATH", paths(folder));
         python.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         python.status().is_ok_and(|status| status.success())
     };

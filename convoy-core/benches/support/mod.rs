@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "no library code")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,46 +22,51 @@ pub(crate) const LANES: u32 = 16;
 
 const VALID: Duration = Duration::from_secs(30);
 
-/// Counts what is allocated.
+/// Counts what is allocated, by each thread for itself: what others do at the same time, such as a test's runner, is none of it.
 #[derive(Debug)]
 pub(crate) struct Counting;
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-static BYTES: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(allocations: usize, more: usize, less: usize) {
+    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
+    // What one thread allocates and another one frees brings this below 0 there, and round.
+    BYTES.set(BYTES.get().wrapping_add(more).wrapping_sub(less));
+}
 
 // SAFETY: every call is handed to the system's allocator as it is.
 #[allow(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(layout.size(), Relaxed);
+        count(1, layout.size(), 0);
         // SAFETY: as above.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size(), Relaxed);
+        count(0, 0, layout.size());
         // SAFETY: as above.
         unsafe { System.dealloc(at, layout) }
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        BYTES.fetch_add(size, Relaxed);
-        BYTES.fetch_sub(layout.size(), Relaxed);
+        count(1, size, layout.size());
         // SAFETY: as above.
         unsafe { System.realloc(at, layout, size) }
     }
 }
 
-/// Allocations so far.
+/// Allocations of this thread so far.
 pub(crate) fn allocations() -> usize {
-    ALLOCATIONS.load(Relaxed)
+    ALLOCATIONS.get()
 }
 
-/// Bytes that are allocated now.
+/// Bytes that this thread has allocated and not freed.
 pub(crate) fn bytes() -> usize {
-    BYTES.load(Relaxed)
+    BYTES.get()
 }
 
 /// An engine with a broker that answers at once, and handlers that do nothing, [`RUNNING`] at a time.

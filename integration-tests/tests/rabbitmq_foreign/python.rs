@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use convoy_core::{ChannelSpec, Failure, Received, SessionId, Topology};
 use convoy_rabbitmq::Entry;
+use lapin::options::{BasicGetOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
 use tokio::sync::Notify;
 
 use crate::vhost::{CHANNEL, LIMIT, Vhost};
@@ -118,9 +121,36 @@ async fn what_no_lane_takes_is_an_error_and_nothing_goes_out_behind_it() {
     let vhost = Vhost::new();
     let broker = vhost.broker(Entry::Slots).await;
     broker.provision(&Topology::new().channel(ChannelSpec::new(CHANNEL))).await.unwrap();
-    let lines = [b"s\t0\n".to_vec(), b"s\t1\n".to_vec()];
+    // The slot of "foobar", and of nothing else here, has somebody who takes it.
+    let connection = Connection::connect(&vhost.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let declared = channel.queue_declare("taken".into(), QueueDeclareOptions::durable(), FieldTable::default());
+    declared.await.unwrap();
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind("taken".into(), CHANNEL.into(), "958".into(), options, none).await.unwrap();
+    let lines = [b"foobar\t0\n".to_vec(), b"s\t1\n".to_vec(), b"foobar\t2\n".to_vec()];
     let publisher = tokio::task::block_in_place(|| publish(&vhost, &lines));
     let said = said(&publisher);
     assert!(!publisher.status.success() && said.contains("UnroutableError") && !said.contains("RESULT"), "{said}");
+    assert!(said.contains("line 2"), "{said}");
+    let mut taken = Vec::new();
+    while let Some(message) = channel.basic_get("taken".into(), BasicGetOptions { no_ack: true }).await.unwrap() {
+        taken.push(message.data.clone());
+    }
+    assert_eq!(taken, [b"0"], "what came before, and nothing behind");
+    connection.close(200, "done".into()).await.unwrap();
+    broker.close(LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_none_is_named() {
+    let vhost = Vhost::new();
+    let broker = vhost.broker(Entry::Slots).await;
+    broker.provision(&Topology::new().channel(ChannelSpec::new(CHANNEL).group("g"))).await.unwrap();
+    let lines = [b"s\t0\n".to_vec(), b"no tab\n".to_vec()];
+    let publisher = tokio::task::block_in_place(|| publish(&vhost, &lines));
+    let said = said(&publisher);
+    assert!(!publisher.status.success() && said.contains("line 2 is no session, a tab and a body"), "{said}");
+    assert!(!said.contains("Traceback"), "{said}");
     broker.close(LIMIT).await.unwrap();
 }

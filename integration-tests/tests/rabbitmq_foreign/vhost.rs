@@ -28,6 +28,11 @@ impl Vhost {
         format!("amqp://guest:guest@127.0.0.1:{}/{}", self.amqp, self.name)
     }
 
+    /// Deletes one of its `queues` or `exchanges`.
+    pub(crate) fn delete(&self, what: &str, name: &str) {
+        Http::beside(self.amqp).ask("DELETE", &format!("{what}/{}/{name}", self.name), "").expect("it was there");
+    }
+
     pub(crate) fn options(&self, entry: Entry) -> Options {
         Options::new("127.0.0.1").port(self.amqp).vhost(&self.name).lanes(LANES).entry(entry)
     }

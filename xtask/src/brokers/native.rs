@@ -15,7 +15,6 @@ use super::tls::Tls;
 use super::tool::{self, TICK};
 
 const SETTINGS: &str = include_str!("rabbitmq.conf");
-const PLUGINS: &str = include_str!("enabled_plugins");
 /// A node writes what it has to disk before it ends.
 const STOP: Duration = Duration::from_secs(30);
 const LISTEN: Duration = Duration::from_secs(20);
@@ -87,7 +86,8 @@ impl Native {
         self.stop()?;
         fs::create_dir_all(&self.folder).map_err(|e| format!("{}: {e}", self.folder.display()))?;
         let mapped = self.epmd.ours().is_some();
-        for (port, what) in ports.each().into_iter().filter(|(port, _)| !mapped || *port != ports.epmd) {
+        let is_taken = |port: u16| (!mapped || port != ports.epmd) && (tls.is_some() || port != ports.tls);
+        for (port, what) in ports.each().into_iter().filter(|(port, _)| is_taken(*port)) {
             TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
                 format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
             })?;
@@ -138,7 +138,7 @@ impl Native {
         let names = self.cluster.as_ref().map_or(&[][..], |cluster| &cluster.names);
         fs::create_dir_all(node).map_err(told)?;
         fs::write(node.join("rabbitmq.conf"), configuration(ports, names)).map_err(told)?;
-        fs::write(node.join("enabled_plugins"), PLUGINS).map_err(told)?;
+        fs::write(node.join("enabled_plugins"), "[rabbitmq_management].\n").map_err(told)?;
         let cookie = node.join(".erlang.cookie");
         if !cookie.exists() {
             fs::write(&cookie, self.cookie().map_err(told)?).map_err(told)?;
