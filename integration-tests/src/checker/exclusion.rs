@@ -215,7 +215,9 @@ impl Checker {
         if run.blocking || event.time <= seen {
             return;
         }
-        let thawed = self.processes.get(&run.process).map_or(0, |process| process.resumed_at);
+        // A process that does something is not frozen, or not yet: who thaws it may be slow to say so.
+        let thawed = |process: &super::grants::Process| if process.frozen { event.time } else { process.resumed_at };
+        let thawed = self.processes.get(&run.process).map_or(0, thawed);
         let limit = seen.max(thawed).saturating_add(self.options.grace);
         if event.time > limit {
             let why = format!("{} ran on {} ns beyond the grace time", tell(run.message), event.time - limit);

@@ -90,18 +90,30 @@ impl Checker {
         let resent = self.sends.sent.get(&message).is_some_and(|sent| sent.copies > 1) && !(settled && placed);
         // What an older grant gets out of a buffer, when its process thaws for example, was on its way before: it did not come back.
         let stale = self.convoys.all.get(at as usize).is_some_and(|convoy| serial < convoy.serial);
+        let returns = settled && !stale && self.options.acks_may_return && self.now < self.returns_until;
         let flags = match (first == NIL && !settled, resent) {
             (true, _) => 0,
+            // What comes back comes first: behind anything else it is the copy of it.
+            _ if returns && (!resent || self.only_returned(at, serial)) => flag::EXTRA | flag::RETURNED,
             (_, true) => flag::EXTRA,
-            _ if settled && !stale && self.options.acks_may_return && self.now < self.returns_until => {
-                flag::EXTRA | flag::RETURNED
-            }
             _ => return first,
         };
         if flags & flag::RETURNED != 0 {
             self.report.count(Reported::Returned);
         }
         self.enter(at, message, position, serial, flags)
+    }
+
+    /// Whether this grant got nothing of the session but what came back.
+    fn only_returned(&self, at: u32, serial: u32) -> bool {
+        let mut next = self.convoys.all.get(at as usize).map_or(NIL, |convoy| convoy.list.head);
+        while let Some(entry) = self.ring.get(next) {
+            if entry.delivered_in == serial && !entry.has(flag::RETURNED) {
+                return false;
+            }
+            next = entry.next;
+        }
+        true
     }
 
     fn enter(&mut self, at: u32, message: Message, position: Option<Position>, serial: u32, flags: u16) -> u32 {

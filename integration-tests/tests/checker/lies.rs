@@ -320,6 +320,20 @@ lies! {
         h.run(A, m(1));
     }
 
+    a_resent_one_that_came_back_after_the_loss_of_a_node_is_passed, partial, Skip: |h| {
+        h.request(m(1));
+        h.sent(m(1), Answer::Unknown);
+        h.resume(1);
+        h.send([m(1), of(2, 1)]);
+        h.grant(A);
+        h.handle(A, [m(1), of(2, 1)]);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
+        h.lose(A, Cause::Connection);
+        h.grant(B);
+        h.deliver(B, [m(1), of(2, 1)]);
+        h.run(B, of(2, 1));
+    }
+
     an_ack_forgotten_long_after_the_loss_of_a_node, partial, DuplicateAfterSettle: |h| {
         h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 1);
         h.fault(Fault::NodeLoss, Side::Both, Phase::End, 1);

@@ -36,6 +36,23 @@ truths! {
         h.end(A, m(1), Ended::Cancelled);
     } => |v| v.count(Reported::ZombieOverlap) == 1 && v.spread(Reported::ZombieOverlap).is_some();
 
+    a_process_thaws_before_the_history_says_so__not_late_cancel, total: |h| {
+        h.send([m(1)]);
+        h.grant(A);
+        h.deliver(A, [m(1)]);
+        h.start(A, m(1));
+        h.fault(Fault::Freeze, Side::Client, Phase::Begin, 1);
+        h.wait(LOCK);
+        h.grant(B);
+        h.handle(B, [m(1)]);
+        h.wait(LOCK);
+        h.end(A, m(1), Ended::Cancelled);
+        h.lose(A, Cause::Expired);
+        // Who thaws it is slower than it is.
+        h.wait(SECOND / 2);
+        h.fault(Fault::Freeze, Side::Client, Phase::End, 1);
+    };
+
     frozen_to_the_end__not_late_cancel, total: |h| {
         h.send([m(1)]);
         h.grant(A);

@@ -60,6 +60,42 @@ truths! {
         }
     };
 
+    a_resent_one_comes_back_after_the_loss_of_a_node_before_its_neighbour__not_skip, partial: |h| {
+        h.request(m(1));
+        h.sent(m(1), Answer::Unknown);
+        h.resume(1);
+        h.send([m(1), of(2, 1)]);
+        h.grant(A);
+        h.handle(A, [m(1), of(2, 1)]);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
+        h.lose(A, Cause::Connection);
+        h.grant(B);
+        h.deliver(B, [m(1), of(2, 1)]);
+        for message in [m(1), of(2, 1)] {
+            h.run(B, message);
+            h.settle(B, message);
+        }
+    } => |v| v.count(Reported::Returned) == 2;
+
+    the_second_copy_of_a_resent_one_is_found_behind_another_after_the_loss_of_a_node__not_skip, partial: |h| {
+        h.request(m(1));
+        h.sent(m(1), Answer::Unknown);
+        h.resume(1);
+        h.grant(A);
+        h.request(m(1));
+        h.handle(A, [m(1)]);
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
+        h.lose(A, Cause::Connection);
+        h.send([of(2, 1)]);
+        h.sent(m(1), Answer::Ok);
+        h.grant(B);
+        h.deliver(B, [of(2, 1), m(1)]);
+        for message in [of(2, 1), m(1)] {
+            h.run(B, message);
+            h.settle(B, message);
+        }
+    } => |v| v.count(Reported::Returned) == 0;
+
     both_copies_of_a_resent_one_are_fetched_ahead__not_nonmonotonic, partial: |h| {
         h.request(m(1));
         h.sent(m(1), Answer::Unknown);
