@@ -34,7 +34,7 @@ use crate::settle::{Ack, Acks};
 
 /// Who gives a lane up registers again after this, so that its new owner stands before it.
 const AGAIN_AFTER: Duration = Duration::from_millis(400);
-/// So long a channel that is given up may take to close; then the connection is given up.
+/// So long a channel that is given up may take for an answer, to close for example; then the connection is given up.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A probe without an effect is sent again after this.
 const PROBE_AGAIN: Duration = Duration::from_secs(5);
@@ -251,10 +251,18 @@ impl Lane {
     /// Closes the channel, and only then lets the consumer go: its end would be a cancel otherwise, after which the broker gives the lane away under unsettled messages.
     /// Whether the connection still is of use.
     async fn unsubscribe(&self, subscription: Subscription) -> bool {
-        let Subscription { channel, mut registration, asking, .. } = subscription;
+        let Subscription { channel, mut registration, asking, unproved, .. } = subscription;
+        let close = async {
+            if unproved > 0 {
+                // In a cluster whose nodes change the lead of a queue, the channel may still have to say again what was acknowledged, and forgets it when it closes. What cannot be asked any more
+                // comes again.
+                second(&channel, self.queue.clone()).await.ok();
+            }
+            channel.close(200, "given back".into()).await
+        };
         let closed = tokio::select! {
             biased;
-            closed = timeout(CLOSE_LIMIT, channel.close(200, "given back".into())) => closed.is_ok(),
+            closed = timeout(if unproved > 0 { 2 * CLOSE_LIMIT } else { CLOSE_LIMIT }, close) => closed.is_ok(),
             () = self.link.broken() => false,
         };
         drop(asking);
