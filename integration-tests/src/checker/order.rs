@@ -39,8 +39,9 @@ impl Checker {
     ) {
         self.known(event, session, message, id, hash, position);
         let at = self.convoys.at(event.group, session);
-        let (_, serial) = self.grants.find(event.group, id);
-        let entry = self.admit(at, message, position, serial);
+        let (grant, serial) = self.grants.find(event.group, id);
+        let over = self.grants.get(grant).is_some_and(|grant| grant.deadline <= event.time);
+        let entry = self.admit(at, message, position, serial, over);
         if let Some(entry) = self.ring.get_mut(entry)
             && malformed
         {
@@ -73,7 +74,7 @@ impl Checker {
     }
 
     /// The entry of a delivery, made if it is new. `NIL` for one that was settled before.
-    fn admit(&mut self, at: u32, message: Message, position: Option<Position>, serial: u32) -> u32 {
+    fn admit(&mut self, at: u32, message: Message, position: Option<Position>, serial: u32, over: bool) -> u32 {
         let first = self.ring.find(at, message);
         let found = self.ring.copies(first).find(|id| match (self.options.order, self.ring.get(*id)) {
             (Order::Total, Some(entry)) if position.is_some() => entry.position == position,
@@ -88,8 +89,9 @@ impl Checker {
         // A message that was handed over twice may be there twice; but what is settled at this place is no other copy.
         let placed = self.options.order == Order::Total && position.is_some();
         let resent = self.sends.sent.get(&message).is_some_and(|sent| sent.copies > 1) && !(settled && placed);
-        // What an older grant gets out of a buffer, when its process thaws for example, was on its way before: it did not come back.
-        let stale = self.convoys.all.get(at as usize).is_some_and(|convoy| serial < convoy.serial);
+        // What an older grant gets out of a buffer, when its process thaws for example, was on its way before: it did not come back. Nor did what is got under a right that is `over`, which
+        // may be told only then.
+        let stale = over || self.convoys.all.get(at as usize).is_some_and(|convoy| serial < convoy.serial);
         let returns = settled && !stale && self.options.acks_may_return && self.now < self.returns_until;
         let flags = match (first == NIL && !settled, resent) {
             (true, _) => 0,
@@ -157,7 +159,7 @@ impl Checker {
         let guess = if convoy.cursor == NIL { convoy.list.head } else { self.ring.next(convoy.cursor) };
         let first = self.ring.find_near(guess, at, start.message);
         let Some(entry) = self.ring.get(first) else {
-            return self.admit(at, start.message, start.position, serial);
+            return self.admit(at, start.message, start.position, serial, false);
         };
         if entry.copy == NIL && first != guess {
             return first;

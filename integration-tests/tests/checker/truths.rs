@@ -3,7 +3,7 @@
 #![allow(non_snake_case, reason = "a double underscore parts the case from the naive rule")]
 
 use convoy_conformance::checker::{Liveness, Options, Reported};
-use convoy_conformance::history::{Answer, Cause, Ended, Fault, GrantId, Phase, Reason, Side, What};
+use convoy_conformance::history::{Answer, Cause, Ended, Fault, GrantId, Phase, Place, Reason, Side, What};
 
 use crate::story::*;
 
@@ -34,6 +34,19 @@ truths! {
         h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
         h.grant(B);
         h.handle(B, [m(1), m(2)]);
+        h.deliver(A, [m(1), m(2)]);
+        h.lose(A, Cause::Expired);
+        h.handle(B, [m(3)]);
+    } => |v| v.count(Reported::Returned) == 0;
+
+    what_is_in_a_buffer_under_a_right_that_is_told_when_it_is_over__not_returned_and_not_skip, partial: |h| {
+        h.send((1..=3).map(m));
+        h.fault(Fault::NodeLoss, Side::Both, Phase::Begin, 9);
+        h.grant(B);
+        h.handle(B, [m(1), m(2)]);
+        let sent_at = h.now;
+        h.tell(1, What::Grant { place: Place::Lane(0), grant: A, sent_at, lock: 0 });
+        h.wait(1);
         h.deliver(A, [m(1), m(2)]);
         h.lose(A, Cause::Expired);
         h.handle(B, [m(3)]);
