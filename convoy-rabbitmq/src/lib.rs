@@ -103,7 +103,8 @@
 //! - **Settled** means: the acknowledgement was written, and a request behind it on the same channel was answered while the consumer still stood. That alone is no proof on a quorum queue: the
 //!   broker's own client of it (`rabbit_fifo_client`) keeps acknowledgements to itself while 32 commands are not in the queue's log yet, answers declarations all the same, and forgets what it kept when
 //!   the channel closes (seen under chaos on 4.3.6: settled messages came again after clean hand-overs). So at most 28 commands go out, and then a request that goes through the log: a second
-//!   registration and its end. After the loss of a broker node what was acknowledged may come again.
+//!   registration and its end. The same goes out before a lane is given back, since a channel also has to say again what it said while the lead of the queue moved to another node (seen on a cluster whose
+//!   nodes were stopped in order: settled messages came again). After the loss of a broker node what was acknowledged may come again.
 //! - **No loss on the way into a lane.** A producer is told of a message that *no* queue took (`mandatory`): with several groups a binding that is gone is silent. So whoever holds a
 //!   lane sends, every `binding_check`, a probe to one of its slots, and another one straight into the queue, behind it: when that comes alone, the slot does not lead there. Nothing else
 //!   tells: the protocol lists no bindings, a returned message says nothing of a single group, and binding all 1 024 slots again costs the broker seconds and would hide what was lost. A whole lane
