@@ -61,7 +61,9 @@ async fn a_lane_that_was_declared_otherwise_is_found(stage: Arc<Stage>) {
             "x-dead-letter-exchange",
         ),
     ];
-    for (table, code, setting) in cases {
+    // A broker that does not know an argument does not compare it either.
+    let is_compared = |code: &str| code != "node-timeout" || stage.is_from(4, 3);
+    for (table, code, setting) in cases.into_iter().filter(|(_, code, _)| is_compared(code)) {
         let declared = format!("{:?}", table.inner());
         stage.delete_queue(&queue);
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };

@@ -80,10 +80,10 @@ impl Stage {
         fastrand::Rng::with_seed(u64::from(self.server.run))
     }
 
-    /// Whether the broker is of this release or a later one.
+    /// Whether the broker is of this release or a later one, as one is that did not say: then nothing is left out.
     pub(crate) fn is_from(&self, major: u32, minor: u32) -> bool {
-        let mut parts = self.server.version.split('.').map(|part| part.parse().unwrap_or(0));
-        let is: (u32, u32) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let mut parts = self.server.version.split('.').map(|part| part.parse().unwrap_or(u32::MAX));
+        let is: (u32, u32) = (parts.next().unwrap_or(u32::MAX), parts.next().unwrap_or(0));
         is >= (major, minor)
     }
 
