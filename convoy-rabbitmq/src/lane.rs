@@ -96,6 +96,8 @@ struct Subscription {
     registration: Registration,
     /// Commands for the queue since its log was last known to have taken all before.
     unproved: usize,
+    /// It ends since its right was given back, and not since the broker ended it.
+    given_back: bool,
     held: Option<Held>,
     /// The request under way that is evidence and makes acknowledgements known, with what it answers.
     asking: Option<Asking>,
@@ -236,6 +238,7 @@ impl Lane {
             channel,
             registration,
             unproved: 0,
+            given_back: false,
             held: None,
             asking: None,
             acks: Vec::new(),
@@ -251,9 +254,15 @@ impl Lane {
     /// Closes the channel, and only then lets the consumer go: its end would be a cancel otherwise, after which the broker gives the lane away under unsettled messages.
     /// Whether the connection still is of use.
     async fn unsubscribe(&self, subscription: Subscription) -> bool {
-        let Subscription { channel, mut registration, asking, unproved, .. } = subscription;
+        let Subscription { channel, mut registration, asking, unproved, given_back, .. } = subscription;
+        // A second registration beside one that the broker has ended would become the active one.
+        let mut prove = given_back && unproved > 0;
+        while prove && let Some(next) = registration.next().now_or_never() {
+            // What is delivered here comes again to whoever is next.
+            prove = matches!(next, Some(Ok(_)));
+        }
         let close = async {
-            if unproved > 0 {
+            if prove {
                 // In a cluster whose nodes change the lead of a queue, the channel may still have to say again what was acknowledged, and forgets it when it closes. What cannot be asked any more
                 // comes again.
                 second(&channel, self.queue.clone()).await.ok();
@@ -262,7 +271,7 @@ impl Lane {
         };
         let closed = tokio::select! {
             biased;
-            closed = timeout(if unproved > 0 { 2 * CLOSE_LIMIT } else { CLOSE_LIMIT }, close) => closed.is_ok(),
+            closed = timeout(if prove { 2 * CLOSE_LIMIT } else { CLOSE_LIMIT }, close) => closed.is_ok(),
             () = self.link.broken() => false,
         };
         drop(asking);
@@ -475,6 +484,7 @@ impl Lane {
             Command::Release { grant } | Command::Surrender { grant } if grant == held.grant => {
                 held.lease.end();
                 on.held = None;
+                on.given_back = true;
                 return Some(if self.leaving { Over::Leave } else { Over::Again });
             }
             _ => {}
