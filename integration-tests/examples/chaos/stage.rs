@@ -213,9 +213,9 @@ impl Stage {
         lock(&self.troubles).clone()
     }
 
-    /// The histories of all lives, and that of the faults.
+    /// The histories of all lives, and that of the faults. A life that was ended before it opened its own, which is the first thing that it does, did nothing.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        lock(&self.files).clone()
+        lock(&self.files).iter().filter(|file| file.exists()).cloned().collect()
     }
 
     pub(crate) fn places(&self) -> HashMap<u32, usize> {
