@@ -13,7 +13,7 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::process::Command;
 
 /// What every RabbitMQ of this project is given.
-const SETTINGS: &str = include_str!("../../xtask/src/brokers/rabbitmq.conf");
+const SETTINGS: &str = include_str!("../../xtask/src/brokers/rabbitmq/rabbitmq.conf");
 /// With a pull before it.
 const START: Duration = Duration::from_secs(300);
 const READY: Duration = Duration::from_secs(60);

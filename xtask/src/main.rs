@@ -28,12 +28,13 @@ cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker ki
                                         --messages N, --sessions N, --faults N or --minutes N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
                                         --nodes 3: on a cluster, whose nodes fail one at a time
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom
-cargo xtask brokers up rabbitmq         a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively:
-                                        from Debian's packages, as root, in a folder below target/, on 127.0.0.1 only
-                                        --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --native, --docker, --port N, --tls FOLDER
-                                        --nodes 3: a cluster, natively only (on ports 5772, 5872, 5972; 5773 …; 5774 …)
-cargo xtask brokers status [--release R] [--nodes 1|3]
-cargo xtask brokers down [--release R] [--nodes 1|3] [--wipe]
+cargo xtask brokers up rabbitmq|kafka   a broker to test against; prints its endpoint and version. In Docker where a daemon can pull, else natively,
+                                        in a folder below target/, on 127.0.0.1 only: --native, --docker, --port N
+                                        rabbitmq: from Debian's packages, as root; --release 4.3|4.0|3.10 (on ports 5672, 5673, 5674), --tls FOLDER
+                                        kafka: from Maven's artifacts, on Java 17 or later; 4.4 (on port 9092); --links PORT,…: listeners for who stands in between
+                                        --nodes 3: a cluster, natively only (rabbitmq on ports 5772, 5872, 5972; 5773 …; 5774 …; kafka on 9192, 9292, 9392)
+cargo xtask brokers status [rabbitmq|kafka] [--release R] [--nodes 1|3]
+cargo xtask brokers down [rabbitmq|kafka] [--release R] [--nodes 1|3] [--wipe]
                                         ends what was started here; --wipe: and removes what it stored; --node N: one node of a cluster";
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::release::{Ports, Release};
+use super::release::Release;
 use super::tool;
 use crate::command::root;
 
@@ -31,43 +31,42 @@ impl Docker {
     }
 
     /// Pulls the image when it is not here and starts the container.
-    pub(super) fn start(&self, ports: Ports) -> Result<(), String> {
+    pub(super) fn start(&self, port: u16) -> Result<(), String> {
         let _ = fs::remove_file(self.log());
         if !tool::is_here("docker") {
             return Err("there is no `docker` here".to_owned());
         }
         self.docker(&["info"], ANSWER).map_err(|_| "no daemon answers `docker info`".to_owned())?;
         self.docker(&["compose", "version"], ANSWER).map_err(|_| "there is no `docker compose`".to_owned())?;
-        let image = format!("rabbitmq:{}", self.release.tag);
-        if self.docker(&["image", "inspect", &image], ANSWER).is_err() {
+        let (image, service) = (self.release.image, self.release.product.name());
+        if self.docker(&["image", "inspect", image], ANSWER).is_err() {
             println!("pulling the image {image}");
-            self.compose(ports, &["pull", "--quiet"], PULL)?;
+            self.compose(port, &["pull", "--quiet", service], PULL)?;
         }
         fs::write(self.marker(), format!("{}\n", self.project()))
             .map_err(|e| format!("{}: {e}", self.marker().display()))?;
-        let up = self.compose(ports, &["up", "--detach"], UP);
+        let up = self.compose(port, &["up", "--detach", service], UP);
         if up.is_err() {
-            let _ = self.stop(ports);
+            let _ = self.stop(port);
         }
         up
     }
 
     /// Stops and removes the container and what it stored. Says whether there was one.
-    pub(super) fn stop(&self, ports: Ports) -> Result<bool, String> {
+    pub(super) fn stop(&self, port: u16) -> Result<bool, String> {
         if !self.is_started() {
             return Ok(false);
         }
-        self.compose(ports, &["down", "--volumes"], UP)?;
+        self.compose(port, &["down", "--volumes"], UP)?;
         fs::remove_file(self.marker()).map_err(|e| format!("{}: {e}", self.marker().display()))?;
         Ok(true)
     }
 
-    fn compose(&self, ports: Ports, args: &[&str], limit: Duration) -> Result<(), String> {
+    fn compose(&self, port: u16, args: &[&str], limit: Duration) -> Result<(), String> {
         let project = self.project();
         let args = [&["compose", "--project-name", &project], args].concat();
         let mut command = Command::new("docker");
-        command.args(&args).current_dir(root()).env("RABBITMQ_TAG", self.release.tag);
-        command.env("RABBITMQ_PORT", ports.amqp.to_string()).env("RABBITMQ_HTTP_PORT", ports.http.to_string());
+        command.args(&args).current_dir(root()).envs(self.release.product.compose(self.release, port));
         tool::run(&format!("docker {}", args.join(" ")), &mut command, &self.log(), limit)
     }
 

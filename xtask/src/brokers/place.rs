@@ -4,16 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::path::PathBuf;
 
 use super::docker::Docker;
-use super::native::Native;
-use super::release::{Ports, Release};
-use super::{amqp, http};
+use super::node::Node;
+use super::product::Server;
+use super::release::{Release, port_of};
 use crate::command::built;
 
 /// Where one release lives.
 pub(super) struct Place {
     pub(super) folder: PathBuf,
     pub(super) release: &'static Release,
-    pub(super) native: Native,
+    /// One, or those of a cluster.
+    pub(super) nodes: Vec<Box<dyn Node>>,
     pub(super) docker: Docker,
 }
 
@@ -37,23 +38,18 @@ impl How {
 }
 
 impl Place {
-    /// Where a release lives; one with a name of its own has data of its own and shares the programs.
-    pub(super) fn of(release: &'static Release, named: Option<&str>) -> Result<Self, String> {
-        let programs = programs(release)?;
-        let folder = match named {
-            Some(name) => programs.with_file_name(format!("rabbitmq-{}-{name}", release.name)),
-            None => programs.clone(),
-        };
-        let native = Native::of(&folder, &programs);
-        Ok(Self { native, docker: Docker::of(&folder, release), folder, release })
-    }
-
-    /// Where a cluster lives: the folders of its nodes are below.
-    pub(super) fn of_cluster(release: &'static Release, named: Option<&str>) -> Result<Self, String> {
-        let mut place = Self::of(release, named)?;
-        let name = place.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        place.folder.set_file_name(format!("{name}-cluster"));
-        Ok(place)
+    /// Where a release lives, as a broker of one node or as a cluster, whose nodes' folders are below; one with a name of its own has data of its own and
+    /// shares the programs.
+    pub(super) fn of(release: &'static Release, named: Option<&str>, nodes: usize) -> Result<Self, String> {
+        let built = built()?;
+        let target = built.parent().ok_or("the build has no folder around it")?;
+        let programs = target.join("brokers").join(format!("{}-{}", release.product.name(), release.name));
+        let cluster = (nodes > 1).then_some("cluster");
+        let words = named.into_iter().chain(cluster).map(|word| format!("-{word}")).collect::<String>();
+        let name = programs.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = programs.with_file_name(name + &words);
+        let nodes = release.product.nodes(release, &folder, &programs, nodes);
+        Ok(Self { nodes, docker: Docker::of(&folder, release), folder, release })
     }
 
     /// Two commands at once on one release would tread on each other. The lock ends with what is returned, or with this process.
@@ -69,7 +65,8 @@ impl Place {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => {
-                println!("another `cargo xtask brokers` is at RabbitMQ {}: waiting for it", self.release.name);
+                let Release { product, name, .. } = self.release;
+                println!("another `cargo xtask brokers` is at {} {name}: waiting for it", product.title());
                 file.lock().map_err(told)?;
                 Ok(file)
             }
@@ -79,7 +76,7 @@ impl Place {
 
     /// What was started here and not stopped, as far as the folder knows.
     pub(super) fn how(&self) -> Option<How> {
-        if self.native.pid().is_some() {
+        if self.pid().is_some() {
             Some(How::Native)
         } else if self.docker.is_started() {
             Some(How::Docker)
@@ -88,40 +85,44 @@ impl Place {
         }
     }
 
-    /// The ports that it was last started on.
-    pub(super) fn ports(&self) -> Option<Ports> {
-        Ports::of_endpoint(&fs::read_to_string(self.endpoint()).ok()?)
+    /// The process of the first of its nodes that runs.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.nodes.iter().find_map(|node| node.pid())
     }
 
-    /// The ports of a release that nobody said otherwise of.
-    pub(super) fn usual_ports(&self) -> Result<Ports, String> {
-        Ports::from(self.release.port)
+    /// The port that it was last started on: of the first node, if it has several.
+    pub(super) fn port(&self) -> Option<u16> {
+        port_of(&fs::read_to_string(self.endpoint()).ok()?)
     }
 
-    pub(super) fn note(&self, ports: Ports) -> Result<(), String> {
+    pub(super) fn note(&self, port: u16) -> Result<(), String> {
         let path = self.endpoint();
-        fs::write(&path, format!("{}\n", ports.endpoint())).map_err(|e| format!("{}: {e}", path.display()))
+        let endpoint = self.release.product.endpoint(&[port]);
+        fs::write(&path, format!("{endpoint}\n")).map_err(|e| format!("{}: {e}", path.display()))
     }
 
     pub(super) fn forget(&self) {
         let _ = fs::remove_file(self.endpoint());
     }
 
-    pub(super) fn endpoint(&self) -> PathBuf {
+    fn endpoint(&self) -> PathBuf {
         self.folder.join("endpoint")
     }
-}
 
-/// The folder that has the programs of a release in it.
-pub(super) fn programs(release: &Release) -> Result<PathBuf, String> {
-    let built = built()?;
-    let target = built.parent().ok_or("the build has no folder around it")?;
-    Ok(target.join("brokers").join(format!("rabbitmq-{}", release.name)))
-}
+    /// With the version that its own log has, where it does not tell one to clients.
+    pub(super) fn exactly(&self, server: Server) -> Server {
+        let node = self.nodes.iter().find(|node| node.pid().is_some());
+        let version = node.and_then(|node| node.version()).filter(|version| self.release.has(version));
+        Server { version: version.unwrap_or(server.version), ..server }
+    }
 
-/// What tests need of a broker: a client can log in, the HTTP API answers, and nothing keeps messages from being sent.
-pub(super) fn ready(ports: Ports) -> Result<amqp::Server, String> {
-    let server = amqp::hello(ports.amqp)?;
-    http::no_alarm(ports.http)?;
-    Ok(server)
+    /// Removes what its nodes stored. Says whether there was anything.
+    pub(super) fn wipe(&self) -> Result<bool, String> {
+        let mut wiped = false;
+        for stored in self.nodes.iter().map(|node| node.stored()).filter(|stored| stored.exists()) {
+            fs::remove_dir_all(&stored).map_err(|e| format!("{}: {e}", stored.display()))?;
+            wiped = true;
+        }
+        Ok(wiped)
+    }
 }

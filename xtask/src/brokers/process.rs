@@ -1,9 +1,10 @@
 //! Processes that outlive this command, found again by a pid file.
 //!
 //! The process that wrote one may be gone and its number given to another, so a number alone is never believed: it must run the program, inside of the
-//! tree that it was started in.
+//! tree that it was started in, or with the file that it was given.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,8 +18,17 @@ pub(super) struct PidFile {
     pub(super) path: PathBuf,
     /// What the process runs.
     pub(super) program: &'static str,
-    /// What it has as its root folder.
-    pub(super) tree: PathBuf,
+    /// By what it is told from another one that runs the same.
+    pub(super) mark: Mark,
+}
+
+/// What no other process has.
+#[derive(Debug)]
+pub(super) enum Mark {
+    /// Its root folder.
+    Root(PathBuf),
+    /// One of its arguments.
+    Argument(PathBuf),
 }
 
 /// What a pid file leads to.
@@ -43,7 +53,7 @@ impl PidFile {
         // A process that has ended and is not waited for yet has no command line any more.
         match fs::read(format!("/proc/{pid}/cmdline")) {
             Ok(line) if line.is_empty() => Found::Nothing,
-            Ok(line) if runs(&line, self.program) && lives_in(pid, &self.tree) => Found::Ours(pid),
+            Ok(line) if runs(&line, self.program) && self.mark.is_on(pid, &line) => Found::Ours(pid),
             Ok(_) => Found::Stranger(pid),
             Err(_) => Found::Nothing,
         }
@@ -51,6 +61,13 @@ impl PidFile {
 
     pub(super) fn ours(&self) -> Option<u32> {
         if let Found::Ours(pid) = self.find() { Some(pid) } else { None }
+    }
+
+    /// Asks the process to end, and waits for nothing.
+    pub(super) fn ask_to_end(&self) {
+        if let Some(pid) = self.ours() {
+            let _ = signal(pid, "TERM");
+        }
     }
 
     /// Asks the process to end, kills it when it has not ended in time, and removes the file. Says whether there was one of ours.
@@ -73,6 +90,17 @@ impl PidFile {
             fs::remove_file(&self.path).map_err(|e| format!("{}: {e}", self.path.display()))?;
         }
         Ok(matches!(found, Found::Ours(_)))
+    }
+}
+
+impl Mark {
+    fn is_on(&self, pid: u32, line: &[u8]) -> bool {
+        match self {
+            Self::Root(tree) => lives_in(pid, tree),
+            Self::Argument(path) => {
+                line.split(|byte| *byte == 0).any(|argument| argument == path.as_os_str().as_bytes())
+            }
+        }
     }
 }
 
@@ -166,7 +194,7 @@ mod tests {
     fn a_stranger_is_never_ours() -> Result<(), String> {
         let path = std::env::temp_dir().join(format!("convoy-xtask-pid-{}", std::process::id()));
         let mut child = Command::new("sleep").arg("600").spawn().map_err(|e| e.to_string())?;
-        let file = |program, tree: &str| PidFile { path: path.clone(), program, tree: tree.into() };
+        let file = |program, tree: &str| PidFile { path: path.clone(), program, mark: Mark::Root(tree.into()) };
         file("sleep", "/").write(child.id())?;
         // It is there a little earlier than its command line.
         let until = Instant::now() + Duration::from_secs(10);
@@ -179,6 +207,8 @@ mod tests {
         file("sleep", "/").write(child.id())?;
         let elsewhere = file("sleep", "/proc").find();
         let here = file("sleep", "/").find();
+        let with = |argument: &str| PidFile { mark: Mark::Argument(argument.into()), ..file("sleep", "/") }.find();
+        let (with_other, with_own) = (with("60"), with("600"));
         child.kill().and_then(|()| child.wait()).map_err(|e| e.to_string())?;
         let after = file("sleep", "/").find();
         let _ = fs::remove_file(&path);
@@ -186,6 +216,7 @@ mod tests {
         assert!(kept);
         assert_eq!(elsewhere, Found::Stranger(child.id()));
         assert_eq!(here, Found::Ours(child.id()));
+        assert_eq!((with_other, with_own), (Found::Stranger(child.id()), Found::Ours(child.id())));
         assert_eq!(after, Found::Nothing);
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! `brokers status`: what runs, what answers, and where.
 
-use super::amqp;
 use super::asked::Asked;
 use super::cluster::Cluster;
-use super::place::{How, Place, ready};
+use super::place::{How, Place};
+use super::product::Server;
 use super::release::Release;
 
 pub(super) fn status(asked: &Asked) -> bool {
@@ -17,15 +17,15 @@ pub(super) fn status(asked: &Asked) -> bool {
             Ok(line.map(|line| (line, true)).or((!asked.is_single()).then(|| ("not started".to_owned(), false))))
         });
         for (what, looked) in [("", single), (", cluster", cluster)] {
-            let name = format!("{}{what}", release.name);
+            let name = format!("{} {}{what}", release.product.title(), release.name);
             match looked {
                 None | Some(Ok(None)) => {}
                 Some(Ok(Some((line, is_up)))) => {
-                    println!("RabbitMQ {name:<5} {line}");
+                    println!("{name:<14} {line}");
                     up += u32::from(is_up);
                 }
                 Some(Err(why)) => {
-                    println!("RabbitMQ {name:<5} started, and not ready: {why}");
+                    println!("{name:<14} started, and not ready: {why}");
                     silent += 1;
                 }
             }
@@ -38,26 +38,19 @@ pub(super) fn status(asked: &Asked) -> bool {
 
 /// A line about it, and whether it was started here and answers.
 fn look(release: &'static Release, named: Option<&str>) -> Result<(String, bool), String> {
-    let place = Place::of(release, named)?;
-    let ports = place.ports().map_or_else(|| place.usual_ports(), Ok)?;
+    let place = Place::of(release, named, 1)?;
+    let port = place.port().unwrap_or(release.port);
+    let endpoint = release.product.endpoint(&[port]);
     let Some(how) = place.how() else {
-        return Ok(match amqp::hello(ports.amqp) {
-            Ok(server) => {
-                let (product, version) = (server.product, server.version);
-                (format!("not started here; {product} {version} answers at {}", ports.endpoint()), false)
+        return Ok(match release.product.hello(port) {
+            Ok(Server { product, version }) => {
+                (format!("not started here; {product} {version} answers at {endpoint}"), false)
             }
             Err(_) => ("not started".to_owned(), false),
         });
     };
-    let server = ready(ports)?;
-    let process =
-        place.native.pid().filter(|_| how == How::Native).map_or_else(String::new, |pid| format!(", process {pid}"));
-    let line = format!(
-        "up: {} at {}, {}{process}, in {}",
-        server.version,
-        ports.endpoint(),
-        how.name(),
-        place.folder.display()
-    );
-    Ok((line, true))
+    let version = place.exactly(release.product.ready(&[port], false)?).version;
+    let process = place.pid().filter(|_| how == How::Native).map_or_else(String::new, |pid| format!(", process {pid}"));
+    let (how, folder) = (how.name(), place.folder.display());
+    Ok((format!("up: {version} at {endpoint}, {how}{process}, in {folder}"), true))
 }

@@ -1,12 +1,14 @@
 //! Running another program whose output only matters when it fails: it goes to a file, and its end into the error.
 
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long between two looks at something that is waited for.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+const ANSWER: Duration = Duration::from_secs(5);
 const SHOWN: usize = 12;
 
 /// Runs a program to its end, or kills it at the limit.
@@ -52,6 +54,24 @@ fn end_after(bytes: usize, log: &Path) -> String {
         return String::new();
     }
     format!("; the end of {}:\n    {}", log.display(), last.join("\n    "))
+}
+
+/// Opens a connection to a port of this machine, on which nothing is waited for without a limit.
+pub(super) fn connect(port: u16) -> Result<TcpStream, String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let connected = TcpStream::connect_timeout(&address, ANSWER).and_then(|stream| {
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER))?;
+        Ok(stream)
+    });
+    connected.map_err(|e| format!("{address}: {e}"))
+}
+
+/// Whether a port of this machine is free to be listened on.
+pub(super) fn is_free(port: u16, what: &str) -> Result<(), String> {
+    TcpListener::bind(("127.0.0.1", port)).map(|_| ()).map_err(|e| {
+        format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
+    })
 }
 
 /// Whether a program is on the path.

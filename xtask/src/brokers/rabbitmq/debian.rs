@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::super::release::{Origin, Release};
+use super::super::{install, tool};
 use super::apt;
-use super::release::Release;
-use super::tool;
 
 /// Written last. A tree without it was not finished.
 const MARKER: &str = "made-by-convoy";
@@ -23,6 +23,7 @@ pub(super) fn tree(folder: &Path, release: &Release) -> Result<PathBuf, String> 
     if marker.is_file() {
         return Ok(tree);
     }
+    let Origin::Debian(suite) = release.origin else { return Err("it is not from Debian".to_owned()) };
     let mirror = apt::mirror()?;
     if tree.to_string_lossy().contains(char::is_whitespace) {
         let tree = tree.display();
@@ -35,12 +36,7 @@ pub(super) fn tree(folder: &Path, release: &Release) -> Result<PathBuf, String> 
     let log = folder.join("debootstrap.log");
     let _ = fs::remove_file(&log);
     install_debootstrap(&log)?;
-    println!(
-        "getting RabbitMQ {} from Debian {} into {}: a minute or two",
-        release.name,
-        release.suite,
-        tree.display()
-    );
+    println!("getting RabbitMQ {} from Debian {suite} into {}: a minute or two", release.name, tree.display());
     let begun = Instant::now();
     // In namespaces of its own: what it mounts is gone with it, and it is ended as a whole, also when this command is: it must not work on in a tree
     // that the next one throws away.
@@ -50,7 +46,7 @@ pub(super) fn tree(folder: &Path, release: &Release) -> Result<PathBuf, String> 
     make.args(["--variant=minbase", "--include=rabbitmq-server"]);
     make.args(mirror.keyring.iter().map(|keys| format!("--keyring={}", keys.display())));
     make.args(mirror.trusted.then_some("--no-check-gpg"));
-    make.arg(release.suite).arg(&tree).arg(&mirror.url);
+    make.arg(suite).arg(&tree).arg(&mirror.url);
     tool::run("debootstrap", make.env("DEBIAN_FRONTEND", "noninteractive"), &log, PATIENCE)?;
     finish(&tree).map_err(|e| format!("{}: {e}", tree.display()))?;
     println!("done in {:.0} s", begun.elapsed().as_secs_f64());
@@ -119,24 +115,11 @@ pub(super) fn possible() -> Result<(), String> {
     }
 }
 
-/// The one thing that is changed outside of `target/`, and only when it is missing.
 fn install_debootstrap(log: &Path) -> Result<(), String> {
     if tool::is_here("debootstrap") {
         return Ok(());
     }
-    if !tool::is_here("apt-get") {
-        return Err("`debootstrap` is not here, nor apt-get to install it: install it by hand".to_owned());
-    }
-    let packages = ["debootstrap", "gpgv", "debian-archive-keyring"];
-    println!("`debootstrap` is not here: installing {} on this system, with apt-get", packages.join(", "));
-    let apt_get = |args: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
-        tool::run(&format!("apt-get {}", args.join(" ")), &mut command, log, PATIENCE)
-    };
-    let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
-    // The lists may be old or not there.
-    apt_get(&install).or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)))
+    install::packages("`debootstrap`", &["debootstrap", "gpgv", "debian-archive-keyring"], log)
 }
 
 #[cfg(test)]

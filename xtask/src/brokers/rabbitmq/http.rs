@@ -1,10 +1,9 @@
 //! Requests to the management plugin: is its HTTP API there, does it take the user that tests use, can messages be sent, and is a cluster whole?
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::super::tool;
+
 /// Of an answer.
 const MOST: u64 = 1 << 20;
 /// `guest:guest`.
@@ -40,24 +39,24 @@ pub(super) fn in_cluster(port: u16, nodes: usize) -> Result<(), String> {
 
 /// Status and body of an answer.
 fn get(port: u16, path: &str) -> Result<(u16, String), String> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let answer = ask(address, path).map_err(|e| format!("{address}: {e}"))?;
+    let answer = ask(port, path)?;
     let body = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     match status(&answer) {
-        Some(401) => Err(format!("{address}: the HTTP API does not take the user `guest`")),
+        Some(401) => Err(format!("port {port}: the HTTP API does not take the user `guest`")),
         Some(status) => Ok((status, String::from_utf8_lossy(answer.get(body..).unwrap_or_default()).into_owned())),
-        None => Err(format!("{address}: not the HTTP API of RabbitMQ")),
+        None => Err(format!("port {port}: not the HTTP API of RabbitMQ")),
     }
 }
 
-fn ask(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /api/{path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: Basic {LOGIN}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(MOST).read_to_end(&mut answer)?;
-    Ok(answer)
+fn ask(port: u16, path: &str) -> Result<Vec<u8>, String> {
+    let mut stream = tool::connect(port)?;
+    let mut exchange = || {
+        write!(stream, "GET /api/{path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Basic {LOGIN}\r\n\r\n")?;
+        let mut answer = Vec::new();
+        (&stream).take(MOST).read_to_end(&mut answer)?;
+        Ok(answer)
+    };
+    exchange().map_err(|e: std::io::Error| format!("port {port}: {e}"))
 }
 
 fn status(answer: &[u8]) -> Option<u16> {

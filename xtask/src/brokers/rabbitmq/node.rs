@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::super::node::{Node, With};
+use super::super::process::{Mark, PidFile};
+use super::super::release::Release;
+use super::super::tool::{self, TICK};
 use super::debian::{self, NODE};
-use super::process::PidFile;
-use super::release::{Ports, Release};
+use super::ports::Ports;
 use super::tls::Tls;
-use super::tool::{self, TICK};
 
 const SETTINGS: &str = include_str!("rabbitmq.conf");
 /// A node writes what it has to disk before it ends.
@@ -30,8 +32,9 @@ tree=$1; shift 3
 exec chroot --userspec=rabbitmq:rabbitmq "$tree" "$@"
 "#;
 
-/// The native node of a folder, whether it runs or not.
-pub(super) struct Native {
+/// A native node, whether it runs or not.
+pub(in super::super) struct Rabbit {
+    release: &'static Release,
     folder: PathBuf,
     /// The folder that has the programs in it: several nodes may share them, since each has its own data, and its own view of the file system.
     programs: PathBuf,
@@ -39,6 +42,8 @@ pub(super) struct Native {
     epmd: PidFile,
     /// The node's name.
     name: String,
+    /// Which of the nodes it is.
+    at: usize,
     cluster: Option<Membership>,
 }
 
@@ -48,83 +53,37 @@ struct Membership {
     names: Vec<String>,
 }
 
-impl Native {
-    pub(super) fn of(folder: &Path, programs: &Path) -> Self {
-        let tree = debian::at(programs);
-        let file = |name, program| PidFile { path: folder.join(name), program, tree: tree.clone() };
-        Self {
-            broker: file("broker.pid", "beam.smp"),
-            epmd: file("epmd.pid", "epmd"),
-            folder: folder.to_owned(),
-            programs: programs.to_owned(),
-            name: "rabbit@localhost".to_owned(),
-            cluster: None,
+impl Rabbit {
+    /// The only node, in this folder, or all nodes of a cluster, each in a folder of its own below the cluster's.
+    pub(in super::super) fn all(release: &'static Release, folder: &Path, programs: &Path, count: usize) -> Vec<Self> {
+        if count == 1 {
+            return vec![Self::of(release, folder, programs)];
         }
-    }
-
-    /// All nodes of a cluster, each in a folder of its own below the cluster's.
-    pub(super) fn cluster(folder: &Path, programs: &Path, count: usize) -> Vec<Self> {
         let names: Vec<String> = (1..=count).map(|node| format!("rabbit{node}@localhost")).collect();
         let node = |(at, name): (usize, &String)| {
-            let mut node = Self::of(&folder.join(format!("node{}", at + 1)), programs);
+            let mut node = Self::of(release, &folder.join(format!("node{}", at + 1)), programs);
             node.epmd.path = folder.join("epmd.pid");
             node.name = name.clone();
+            node.at = at;
             node.cluster = Some(Membership { folder: folder.to_owned(), names: names.clone() });
             node
         };
         names.iter().enumerate().map(node).collect()
     }
 
-    /// The broker's process, when it runs.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.broker.ours()
-    }
-
-    /// Starts it and returns at once. The child is there to be asked whether it has ended.
-    pub(super) fn start(&self, release: &Release, ports: Ports, tls: Option<&Tls>) -> Result<Child, String> {
-        debian::possible()?;
-        self.stop()?;
-        fs::create_dir_all(&self.folder).map_err(|e| format!("{}: {e}", self.folder.display()))?;
-        let mapped = self.epmd.ours().is_some();
-        let is_taken = |port: u16| (!mapped || port != ports.epmd) && (tls.is_some() || port != ports.tls);
-        for (port, what) in ports.each().into_iter().filter(|(port, _)| is_taken(*port)) {
-            TcpListener::bind(("127.0.0.1", port)).map_err(|e| {
-                format!("port {port} ({what}) is not free: {e}; end what uses it, or take other ports with `--port`")
-            })?;
+    fn of(release: &'static Release, folder: &Path, programs: &Path) -> Self {
+        let tree = debian::at(programs);
+        let file = |name, program| PidFile { path: folder.join(name), program, mark: Mark::Root(tree.clone()) };
+        Self {
+            release,
+            broker: file("broker.pid", "beam.smp"),
+            epmd: file("epmd.pid", "epmd"),
+            folder: folder.to_owned(),
+            programs: programs.to_owned(),
+            name: "rabbit@localhost".to_owned(),
+            at: 0,
+            cluster: None,
         }
-        fs::create_dir_all(&self.programs).map_err(|e| format!("{}: {e}", self.programs.display()))?;
-        let tree = debian::tree(&self.programs, release)?;
-        let node = self.folder.join("node");
-        self.prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
-        tls.map_or(Ok(()), |tls| tls.put_into(&tree, &node, ports.tls))?;
-        if !mapped {
-            // First, and by us: a node that finds none starts one itself, which then stays for ever.
-            let port = ports.epmd.to_string();
-            let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
-            self.epmd.write(epmd.id())?;
-            answers(&mut epmd, ports.epmd)
-                .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
-        }
-        let broker = self.enter(&tree, ports, "broker.log", &["/usr/lib/rabbitmq/bin/rabbitmq-server"])?;
-        self.broker.write(broker.id())?;
-        Ok(broker)
-    }
-
-    /// Stops the node, then its port mapper unless that is one of a cluster. Says whether there was anything.
-    pub(super) fn stop(&self) -> Result<bool, String> {
-        let broker = self.broker.stop(STOP)?;
-        Ok(self.cluster.is_none() && self.stop_mapper()? || broker)
-    }
-
-    /// Stops the port mapper: of a cluster, when all nodes are stopped.
-    pub(super) fn stop_mapper(&self) -> Result<bool, String> {
-        self.epmd.stop(STOP)
-    }
-
-    /// Why it does not come up, as far as it said so.
-    pub(super) fn last_words(&self) -> String {
-        let own = self.folder.join(format!("node/log/{}.log", self.name));
-        tool::end_of(&self.folder.join("broker.log")) + &tool::end_of(&own)
     }
 
     /// The node's own folder. What it stored before stays.
@@ -168,6 +127,61 @@ impl Native {
         command.current_dir("/").env_clear().envs(environment(&self.name, ports));
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         command.spawn().map_err(|e| format!("setsid: {e}"))
+    }
+}
+
+impl Node for Rabbit {
+    fn pid(&self) -> Option<u32> {
+        self.broker.ours()
+    }
+
+    fn start(&self, with: With<'_>) -> Result<Child, String> {
+        debian::possible()?;
+        let tls = with.tls.map(Tls::of).transpose()?;
+        let ports = Ports::of_node(with.ports, self.at).ok_or("a node without a port")?;
+        self.stop()?;
+        fs::create_dir_all(&self.folder).map_err(|e| format!("{}: {e}", self.folder.display()))?;
+        let mapped = self.epmd.ours().is_some();
+        let is_taken = |port: u16| (!mapped || port != ports.epmd) && (tls.is_some() || port != ports.tls);
+        for (port, what) in ports.each().into_iter().filter(|(port, _)| is_taken(*port)) {
+            tool::is_free(port, what)?;
+        }
+        fs::create_dir_all(&self.programs).map_err(|e| format!("{}: {e}", self.programs.display()))?;
+        let tree = debian::tree(&self.programs, self.release)?;
+        let node = self.folder.join("node");
+        self.prepare(&tree, &node, ports).map_err(|why| format!("{}: {why}", node.display()))?;
+        tls.map_or(Ok(()), |tls| tls.put_into(&tree, &node, ports.tls))?;
+        if !mapped {
+            // First, and by us: a node that finds none starts one itself, which then stays for ever.
+            let port = ports.epmd.to_string();
+            let mut epmd = self.enter(&tree, ports, "epmd.log", &["epmd", "-port", &port, "-address", "127.0.0.1"])?;
+            self.epmd.write(epmd.id())?;
+            answers(&mut epmd, ports.epmd)
+                .map_err(|why| format!("epmd {why}{}", tool::end_of(&self.folder.join("epmd.log"))))?;
+        }
+        let broker = self.enter(&tree, ports, "broker.log", &["/usr/lib/rabbitmq/bin/rabbitmq-server"])?;
+        self.broker.write(broker.id())?;
+        Ok(broker)
+    }
+
+    /// Then its port mapper, too, unless that is one of a cluster.
+    fn stop(&self) -> Result<bool, String> {
+        let broker = self.broker.stop(STOP)?;
+        Ok(self.cluster.is_none() && self.stop_shared()? || broker)
+    }
+
+    /// The port mapper.
+    fn stop_shared(&self) -> Result<bool, String> {
+        self.epmd.stop(STOP)
+    }
+
+    fn last_words(&self) -> String {
+        let own = self.folder.join(format!("node/log/{}.log", self.name));
+        tool::end_of(&self.folder.join("broker.log")) + &tool::end_of(&own)
+    }
+
+    fn stored(&self) -> PathBuf {
+        self.folder.join("node")
     }
 }
 
@@ -235,8 +249,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_listens_on_this_machine_only() -> Result<(), String> {
-        let ports = Ports::from(5673)?;
+    fn everything_listens_on_this_machine_only() {
+        let ports = Ports::beside(5673);
         let configuration = configuration(ports, &[]);
         for line in ["listeners.tcp.1 = 127.0.0.1:5673", "management.tcp.ip = 127.0.0.1", "management.tcp.port = 15673"]
         {
@@ -247,18 +261,21 @@ mod tests {
         assert_eq!(value("ERL_EPMD_ADDRESS"), Some("127.0.0.1"));
         assert_eq!(value("ERL_EPMD_PORT"), Some("20673"));
         assert_eq!(value("RABBITMQ_DIST_PORT"), Some("25673"));
-        Ok(())
     }
 
     #[test]
     fn a_node_of_a_cluster_knows_all_of_it_and_shares_its_port_mapper() -> Result<(), String> {
-        let nodes = Native::cluster(Path::new("/c"), Path::new("/p"), 3);
+        let release = Release::named("4.3", None)?;
+        let nodes = Rabbit::all(release, Path::new("/c"), Path::new("/p"), 3);
+        let ports = [5772, 5872, 5972];
         for (at, node) in nodes.iter().enumerate() {
             assert_eq!(node.name, format!("rabbit{}@localhost", at + 1));
             assert_eq!(node.folder, Path::new("/c").join(format!("node{}", at + 1)));
             assert_eq!(node.epmd.path, Path::new("/c/epmd.pid"));
             let names = node.cluster.as_ref().map(|cluster| cluster.names.clone()).unwrap_or_default();
-            let configuration = configuration(Ports::from(5772)?, &names);
+            let own = Ports::of_node(&ports, at).ok_or("no ports")?;
+            assert_eq!((own.amqp, own.epmd), (ports[at], 20_772));
+            let configuration = configuration(own, &names);
             for line in [
                 "cluster_formation.peer_discovery_backend = classic_config",
                 "cluster_formation.classic_config.nodes.1 = rabbit1@localhost",

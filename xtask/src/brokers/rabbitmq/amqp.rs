@@ -1,29 +1,20 @@
 //! As much of AMQP 0-9-1 as it takes to ask a broker who it is and to log in: a port that is open is no broker that is ready.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+
+use super::super::bytes::Bytes;
+use super::super::product::Server;
+use super::super::tool;
 
 const HEADER: &[u8; 8] = b"AMQP\x00\x00\x09\x01";
 const FRAME_END: u8 = 0xCE;
 /// The most that a broker may send before a size was agreed on, with room to spare.
 const FRAME_MAX: usize = 131_072;
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a broker says of itself.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) product: String,
-    pub(super) version: String,
-}
 
 /// Opens a connection to the virtual host `/` as `guest` and closes it. Done, a client can work there.
-pub(super) fn hello(port: u16) -> Result<Server, String> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let told = |e: std::io::Error| format!("{address}: {e}");
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(told)?;
-    stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE))).map_err(told)?;
-    exchange(&mut stream).map_err(|why| format!("{address}: {why}"))
+pub(in super::super) fn hello(port: u16) -> Result<Server, String> {
+    let mut stream = tool::connect(port)?;
+    exchange(&mut stream).map_err(|why| format!("port {port}: {why}"))
 }
 
 fn exchange(stream: &mut (impl Read + Write)) -> Result<Server, String> {
@@ -112,23 +103,14 @@ fn server(payload: &[u8]) -> Option<Server> {
     Some(Server { product: product?, version: version? })
 }
 
-/// What is left to be read. Whatever a broker sends, nothing is read beyond the end.
-struct Bytes<'a>(&'a [u8]);
-
 impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
     fn short(&mut self) -> Option<String> {
         let length = *self.take(1)?.first()?;
         Some(String::from_utf8_lossy(self.take(length.into())?).into_owned())
     }
 
     fn long(&mut self) -> Option<&'a [u8]> {
-        let length = u32::from_be_bytes(self.take(4)?.try_into().ok()?);
+        let length = u32::from_be_bytes(self.array()?);
         self.take(usize::try_from(length).ok()?)
     }
 
