@@ -4,21 +4,43 @@ use crate::command::{Program, Ran, built, cargo, program};
 use crate::python::Python;
 use crate::summary::Summary;
 
-/// The releases of RabbitMQ that the suite runs on; the first is the one of the gate.
-pub(crate) const RELEASES: &[&str] = &["4.3", "4.0", "3.10"];
+/// A broker that the suite runs on.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    /// As `brokers` calls it.
+    pub(crate) name: &'static str,
+    /// To people.
+    pub(crate) title: &'static str,
+    /// The first is the one of the gate.
+    pub(crate) releases: &'static [&'static str],
+    /// What tells the tests where it is.
+    url: &'static str,
+    /// What runs on it: targets, and what they are called. A part of that name is made of tests.
+    pub(crate) parts: &'static [(&'static str, &'static str)],
+}
 
-/// Where the suite finds its broker.
-pub(crate) const URL: &str = "CONVOY_RABBITMQ_URL";
+/// The suite, and what only RabbitMQ has to show.
+pub(crate) const RABBITMQ: Broker = Broker {
+    name: "rabbitmq",
+    title: "RabbitMQ",
+    releases: &["4.3", "4.0", "3.10"],
+    url: "CONVOY_RABBITMQ_URL",
+    parts: &[("rabbitmq", "conformance"), ("rabbitmq_traps", "traps"), ("rabbitmq_foreign", "foreign publishers")],
+};
 
-/// What runs on a broker of its own: the suite, and what only RabbitMQ has to show. A part of this name is made of tests.
-pub(crate) const ON_RABBITMQ: [(&str, &str); 3] =
-    [("rabbitmq", "conformance"), ("rabbitmq_traps", "traps"), ("rabbitmq_foreign", "foreign publishers")];
+pub(crate) const KAFKA: Broker = Broker {
+    name: "kafka",
+    title: "Kafka",
+    releases: &["4.4"],
+    url: "CONVOY_KAFKA_URL",
+    parts: &[("kafka", "conformance")],
+};
 
 /// What was run on a broker, by name.
 pub(crate) type Parts = Vec<(&'static str, Result<Ran, String>)>;
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
-    let (backend, rest) = args.split_first().ok_or("say which: `conformance memory` or `conformance rabbitmq`")?;
+    let (backend, rest) = args.split_first().ok_or("say which: `conformance memory`, `… rabbitmq` or `… kafka`")?;
     let mut summary = Summary::new("conformance");
     match backend.as_str() {
         "memory" => {
@@ -28,19 +50,12 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         }
         "rabbitmq" if rest.first().is_some_and(|arg| arg == "--via") => via(&mut summary, &rest[1..])?,
         "rabbitmq" if rest.first().is_some_and(|arg| arg == "--tls") => {
-            let (releases, rest) = releases(&rest[1..])?;
+            let (releases, rest) = RABBITMQ.asked(&rest[1..])?;
             tls(&mut summary, &releases, rest);
         }
-        "rabbitmq" => {
-            let (releases, rest) = releases(rest)?;
-            for release in releases {
-                on_rabbitmq(&mut summary, release, |url| {
-                    let run = |(target, part)| (part, on_url(target, suite(target, &[], rest), url));
-                    asked_for(ON_RABBITMQ.map(run).into(), !rest.is_empty())
-                });
-            }
-        }
-        other => return Err(format!("there is no backend `{other}`: say `memory` or `rabbitmq`")),
+        "rabbitmq" => RABBITMQ.conformance(&mut summary, rest)?,
+        "kafka" => KAFKA.conformance(&mut summary, rest)?,
+        other => return Err(format!("there is no backend `{other}`: say `memory`, `rabbitmq` or `kafka`")),
     }
     Ok(summary.print())
 }
@@ -54,17 +69,65 @@ fn asked_for(mut parts: Parts, by_name: bool) -> Parts {
     parts
 }
 
-/// Which releases are asked for: the first, one by name, or all.
-fn releases(args: &[String]) -> Result<(Vec<&'static str>, &[String]), String> {
-    match args {
-        [all, rest @ ..] if all == "--all" => Ok((RELEASES.to_vec(), rest)),
-        [option, name, rest @ ..] if option == "--release" => {
-            let found = RELEASES.iter().find(|release| *release == name);
-            found
-                .map(|release| (vec![*release], rest))
-                .ok_or_else(|| format!("there is no release `{name}`: {RELEASES:?}"))
+impl Broker {
+    /// The suite on what is asked for.
+    fn conformance(&self, summary: &mut Summary, args: &[String]) -> Result<(), String> {
+        let (releases, rest) = self.asked(args)?;
+        for release in releases {
+            self.on(summary, release, |url| {
+                asked_for(self.all(url, |target| suite(target, &[], rest)), !rest.is_empty())
+            });
         }
-        rest => Ok((RELEASES[..1].to_vec(), rest)),
+        Ok(())
+    }
+
+    /// Which releases are asked for: the first, one by name, or all.
+    fn asked<'a>(&self, args: &'a [String]) -> Result<(Vec<&'static str>, &'a [String]), String> {
+        match args {
+            [all, rest @ ..] if all == "--all" => Ok((self.releases.to_vec(), rest)),
+            [option, name, rest @ ..] if option == "--release" => {
+                let found = self.releases.iter().find(|release| *release == name);
+                found
+                    .map(|release| (vec![*release], rest))
+                    .ok_or_else(|| format!("there is no release `{name}` of {}: {:?}", self.title, self.releases))
+            }
+            rest => Ok((self.releases[..1].to_vec(), rest)),
+        }
+    }
+
+    /// Runs each of its targets on the broker of this URL.
+    pub(crate) fn all(&self, url: &str, tests: impl Fn(&str) -> Program) -> Parts {
+        let run = |target| {
+            let tests = tests(target).env(self.url, url);
+            if target == "rabbitmq_foreign" { Python::with_pika()?.for_tests(tests).run() } else { tests.run() }
+        };
+        self.parts.iter().map(|(target, part)| (*part, run(*target))).collect()
+    }
+
+    /// Starts it unless it is up, does something with it, and ends it if it was started here.
+    pub(crate) fn on(&self, summary: &mut Summary, release: &str, with: impl FnOnce(&str) -> Parts) {
+        let up = brokers(&["up", self.name, "--release", release]);
+        let ran = up.as_ref().ok();
+        let (version, url) = (said(ran, "version"), said(ran, "endpoint"));
+        let fresh = ran.is_some_and(|ran| ran.says("fresh=true"));
+        let on = format!("{} {}", self.title, version.as_deref().unwrap_or(release));
+        // A broker that does not come up fails the whole: what it was for did not run.
+        if summary.work(&format!("{on}: start"), up)
+            && let Some(url) = url
+        {
+            for (name, ran) in with(&url) {
+                let is_tests = self.parts.iter().any(|(_, tests)| *tests == name);
+                let name = format!("{name}, {on}");
+                if is_tests {
+                    summary.tests(&name, ran);
+                } else {
+                    summary.one(&name, ran);
+                }
+            }
+        }
+        if fresh {
+            summary.work(&format!("{on}: end"), brokers(&["down", self.name, "--release", release, "--nodes", "1"]));
+        }
     }
 }
 
@@ -74,12 +137,6 @@ fn suite(target: &str, features: &[&str], args: &[String]) -> Program {
     all.push("--");
     all.extend(args.iter().map(String::as_str));
     cargo(all)
-}
-
-/// Runs tests on the broker of this URL.
-pub(crate) fn on_url(target: &str, tests: Program, url: &str) -> Result<Ran, String> {
-    let tests = tests.env(URL, url);
-    if target == "rabbitmq_foreign" { Python::with_pika()?.for_tests(tests).run() } else { tests.run() }
 }
 
 /// The tests of TLS: they start brokers of their own, since each needs other certificates.
@@ -104,7 +161,7 @@ fn via(summary: &mut Summary, args: &[String]) -> Result<(), String> {
         [way, rest @ ..] if way == "testcontainers" => rest,
         _ => return Err("say which way: `--via testcontainers`".to_owned()),
     };
-    let (releases, rest) = releases(rest)?;
+    let (releases, rest) = RABBITMQ.asked(rest)?;
     let features = ["--package", "convoy-conformance", "--features", "testcontainers", "--example", "contained"];
     if !summary.work("compile", cargo(["build", "--release"].iter().chain(&features)).run()) {
         return Ok(());
@@ -117,32 +174,6 @@ fn via(summary: &mut Summary, args: &[String]) -> Result<(), String> {
         summary.tests(&format!("conformance, RabbitMQ {release} via testcontainers"), ran);
     }
     Ok(())
-}
-
-/// Starts a RabbitMQ broker unless it is up, does something with it, and ends it if it was started here.
-pub(crate) fn on_rabbitmq(summary: &mut Summary, release: &str, with: impl FnOnce(&str) -> Parts) {
-    let up = brokers(&["up", "rabbitmq", "--release", release]);
-    let ran = up.as_ref().ok();
-    let (version, url) = (said(ran, "version"), said(ran, "endpoint"));
-    let fresh = ran.is_some_and(|ran| ran.says("fresh=true"));
-    let part = format!("RabbitMQ {}", version.as_deref().unwrap_or(release));
-    // A broker that does not come up fails the whole: what it was for did not run.
-    if summary.work(&format!("{part}: start"), up)
-        && let Some(url) = url
-    {
-        for (name, ran) in with(&url) {
-            let is_tests = ON_RABBITMQ.iter().any(|(_, tests)| *tests == name);
-            let name = format!("{name}, {part}");
-            if is_tests {
-                summary.tests(&name, ran);
-            } else {
-                summary.one(&name, ran);
-            }
-        }
-    }
-    if fresh {
-        summary.work(&format!("{part}: end"), brokers(&["down", "rabbitmq", "--release", release, "--nodes", "1"]));
-    }
 }
 
 fn brokers(args: &[&str]) -> Result<Ran, String> {

@@ -18,13 +18,13 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test [--quick | --all]      everything that can run here: unit and doc tests, conformance, simulation, examples
-                                        --quick: fewer schedules, no seeded bugs, no RabbitMQ; --all: each release of it, TLS, and the benchmarks too
-cargo xtask conformance memory|rabbitmq [--release R | --all] [...]
+                                        --quick: fewer schedules, no seeded bugs, no RabbitMQ and no Kafka; --all: each release of them, TLS, and the benchmarks too
+cargo xtask conformance memory|rabbitmq|kafka [--release R | --all] [...]
                                         the scenarios on one backend, its broker started where it needs one
                                         rabbitmq --tls: the tests of TLS; rabbitmq --via testcontainers: in a container that `testcontainers` starts
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
 cargo xtask bench engine|memory [...]   the figures, each beside its target
-cargo xtask chaos rabbitmq [...]        processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
+cargo xtask chaos rabbitmq|kafka [...]  processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
                                         --messages N, --sessions N, --faults N or --minutes N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
                                         --nodes 3: on a cluster, whose nodes fail one at a time
 cargo xtask check                       format, lints on each feature, documentation, licences, who may import whom

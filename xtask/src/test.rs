@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::chaos;
 use crate::command::{Program, built, cargo, program, root};
-use crate::conformance::{ON_RABBITMQ, Parts, RELEASES, on_rabbitmq, on_url, tls};
+use crate::conformance::{Broker, KAFKA, RABBITMQ, tls};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
@@ -23,9 +23,15 @@ const BUILD_CHAOS: &[&str] = &[
     "worker",
 ];
 
-/// A minute or so of faults, always the same ones. What this seed deals has consumers killed, frozen beyond their lease and restarted, a producer killed, the broker killed and frozen, a link
+/// A minute or so of faults on each broker, always the same ones. What the seed of RabbitMQ deals has consumers killed, frozen beyond their lease and restarted, a producer killed, the broker killed and frozen, a link
 /// reset and one that swallows bytes.
-const CHAOS: &[&str] = &["--seed", "474", "--faults", "9", "--messages", "20000", "--sessions", "300"];
+const CHAOS: [&[&str]; 2] = [
+    &["--seed", "474", "--faults", "9", "--messages", "20000", "--sessions", "300"],
+    &["--seed", "1", "--faults", "9", "--messages", "20000", "--sessions", "300"],
+];
+
+/// In the order in which they are run on.
+const BROKERS: [&Broker; 2] = [&RABBITMQ, &KAFKA];
 
 /// How much is run.
 struct Extent {
@@ -33,7 +39,7 @@ struct Extent {
     bugs: bool,
     /// TLS, whose building is a minute, and the benchmarks.
     all: bool,
-    /// On how many releases of RabbitMQ the suite runs.
+    /// On how many releases of each broker the suite runs, at most.
     releases: usize,
 }
 
@@ -41,7 +47,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let extent = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => Extent { schedules: "200000", bugs: true, all: false, releases: 1 },
         ["--quick"] => Extent { schedules: "20000", bugs: false, all: false, releases: 0 },
-        ["--all"] => Extent { schedules: "200000", bugs: true, all: true, releases: RELEASES.len() },
+        ["--all"] => Extent { schedules: "200000", bugs: true, all: true, releases: usize::MAX },
         _ => return Err(format!("`test` does not take `{}`", args.join(" "))),
     };
     let mut summary = Summary::new("test");
@@ -49,9 +55,11 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         tests(&mut summary)?;
         simulation(&mut summary, &extent)?;
         examples(&mut summary)?;
-        rabbitmq(&mut summary, &extent)?;
+        for broker in BROKERS {
+            on_broker(&mut summary, broker, &extent)?;
+        }
         if extent.all {
-            tls(&mut summary, RELEASES, &[]);
+            tls(&mut summary, RABBITMQ.releases, &[]);
         }
         if extent.releases > 0 {
             with_faults(&mut summary)?;
@@ -111,12 +119,11 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
 }
 
 /// A real broker is started, or one that is up is used, and what it is for is run on it.
-fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
+fn on_broker(summary: &mut Summary, broker: &Broker, extent: &Extent) -> Result<(), String> {
     let orders = built()?.join("examples").join("orders");
-    for release in &RELEASES[..extent.releases] {
-        on_rabbitmq(summary, release, |url| {
-            let run = |(target, part)| (part, on_url(target, with_cargo(&["--no-fail-fast", "--test", target]), url));
-            let mut ran: Parts = ON_RABBITMQ.map(run).into();
+    for release in broker.releases.iter().take(extent.releases) {
+        broker.on(summary, release, |url| {
+            let mut ran = broker.all(url, |target| with_cargo(&["--no-fail-fast", "--test", target]));
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
             ran.push(("example orders", program(&orders, failing).run()));
             ran
@@ -130,8 +137,11 @@ fn with_faults(summary: &mut Summary) -> Result<(), String> {
     if !summary.work("compile chaos", cargo(BUILD_CHAOS).run()) {
         return Ok(());
     }
-    let args: Vec<String> = CHAOS.iter().map(|arg| (*arg).to_owned()).collect();
-    summary.one(&format!("chaos, RabbitMQ {}", RELEASES[0]), chaos::built_run(&args)?.run());
+    for (broker, args) in BROKERS.into_iter().zip(CHAOS) {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let ran = chaos::built_run(broker.name, &args)?.run();
+        summary.one(&format!("chaos, {} {}", broker.title, broker.releases[0]), ran);
+    }
     Ok(())
 }
 
@@ -149,7 +159,7 @@ impl Target {
 
     /// Whether that broker is a program of its own.
     fn needs_broker(&self) -> bool {
-        self.name.starts_with("rabbitmq")
+        BROKERS.iter().any(|broker| self.name.starts_with(broker.name))
     }
 }
 

@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backend::Backend;
+
 /// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Args {
+    pub(crate) backend: Backend,
     pub(crate) messages: u64,
     pub(crate) sessions: u32,
     pub(crate) faults: usize,
@@ -16,6 +19,8 @@ pub(crate) struct Args {
     pub(crate) seed: u64,
     pub(crate) lanes: u32,
     pub(crate) heartbeat: Duration,
+    /// More options of the workers' URL.
+    pub(crate) with: Vec<String>,
     /// Which release of the broker.
     pub(crate) release: String,
     pub(crate) port: u16,
@@ -36,16 +41,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) const USAGE: &str = "\
-cargo xtask chaos rabbitmq [OPTIONS]
+cargo xtask chaos rabbitmq|kafka [OPTIONS]
   --messages N       how many messages are sent, by two producers (200000)
   --sessions N       in how many sessions (1000)
   --faults N         how many faults strike (60)
   --minutes N        as many as take about so long, instead
   --nodes 1|3        a broker of one node, or a cluster: then its nodes fail, one at a time (1)
   --seed N           what is drawn: the same seed, the same schedule (drawn and printed)
-  --release R        4.3, 4.0 or 3.10 (4.3)
+  --release R        of RabbitMQ 4.3, 4.0 or 3.10 (4.3); of Kafka 4.4
   --lanes N          lanes of the consumer group (16)
   --heartbeat S      in seconds; faults last in proportion to it (2)
+  --with OPTION      one more option of the workers' URL, as `assignor=range`
   --only KIND        only faults of this kind, one after the other: consumer-kill, restart, node-kill, …
   --broken-settle early|ahead
                      consumers whose settle path is broken: the run must fail
@@ -56,7 +62,9 @@ cargo xtask chaos rabbitmq [OPTIONS]
 impl Args {
     pub(crate) fn read(given: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut given = given;
+        let backend = Backend::RabbitMq;
         let mut args = Self {
+            backend,
             messages: 200_000,
             sessions: 1000,
             faults: 60,
@@ -65,8 +73,9 @@ impl Args {
             seed: fastrand::u64(1..1_000_000),
             lanes: 16,
             heartbeat: Duration::from_secs(2),
-            release: "4.3".to_owned(),
-            port: 5690,
+            with: Vec::new(),
+            release: backend.release().to_owned(),
+            port: backend.port(),
             xtask: PathBuf::new(),
             out: PathBuf::new(),
             only: None,
@@ -94,6 +103,12 @@ impl Args {
 
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
+            // What follows may say otherwise of the others.
+            "--backend" => {
+                self.backend = Backend::named(&value)?;
+                (self.release, self.port) = (self.backend.release().to_owned(), self.backend.port());
+            }
+            "--with" => self.with.push(value),
             "--messages" => self.messages = number(name, &value)?,
             "--sessions" => self.sessions = number(name, &value)?,
             "--faults" => self.faults = number(name, &value)?,

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::Args;
+use crate::backend::Backend;
 
 /// Starting takes some seconds; the first time of a release, minutes.
 const UP: Duration = Duration::from_secs(900);
@@ -25,12 +26,18 @@ const PLENTY: &str = "4GiB";
 /// A broker that was started by `xtask brokers`.
 #[derive(Debug)]
 pub(crate) struct Own {
+    backend: Backend,
     xtask: PathBuf,
     release: String,
     port: u16,
     pub(crate) version: String,
     nodes: Vec<Node>,
+    /// What it is told of links: the ports of those to the first node, then of those to the next.
+    links: Vec<u16>,
 }
+
+/// As `xtask` counts the ports of nodes up.
+const APART: u16 = 100;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
@@ -40,30 +47,50 @@ struct Node {
 }
 
 impl Own {
-    /// Starts it, with nothing stored from before.
-    pub(crate) async fn start(args: &Args) -> Result<Self, String> {
-        let Args { xtask, release, port, nodes, .. } = args.clone();
-        let nodes = vec![Node { port, pid: None }; nodes];
-        let mut own = Self { xtask, release, port, version: String::new(), nodes };
-        own.xtask(&["down", "--wipe"], DOWN).await?;
-        own.up().await?;
-        Ok(own)
+    /// One that does not run yet.
+    pub(crate) fn of(args: &Args) -> Self {
+        let Args { backend, xtask, release, port, .. } = args.clone();
+        let nodes = (0..args.nodes).map(|at| Node { port: port + APART * at as u16, pid: None }).collect();
+        Self { backend, xtask, release, port, version: String::new(), nodes, links: Vec::new() }
+    }
+
+    /// Starts it, with nothing stored from before. To it belong the links of this many workers, each of which has one to each node: by their ports, those to the first node first.
+    pub(crate) async fn start(&mut self, links: Vec<u16>) -> Result<(), String> {
+        if self.backend.tells_where() {
+            self.links = links;
+        }
+        let meant: Vec<u16> = self.nodes.iter().map(|node| node.port).collect();
+        self.xtask(&["down", "--wipe"], DOWN).await?;
+        self.up().await?;
+        let are: Vec<u16> = self.nodes.iter().map(|node| node.port).collect();
+        if are == meant { Ok(()) } else { Err(format!("its nodes are on the ports {are:?}, and not on {meant:?}")) }
     }
 
     /// Where its nodes are.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.nodes.iter().map(|node| SocketAddr::from(([127, 0, 0, 1], node.port))).collect()
+        self.nodes.iter().map(|node| local(node.port)).collect()
     }
 
-    /// Whether a right ends at once with its node: from 4.3 on its broker waits for longer than a lease.
-    pub(crate) fn moves_at_once(&self) -> bool {
-        self.release != "4.3"
+    /// Where the links of a worker lead to, node by node: to a listener of its own, if clients are told where to connect.
+    pub(crate) fn behind(&self, worker: usize) -> Vec<SocketAddr> {
+        let more = if self.backend.tells_where() { worker as u16 + 1 } else { 0 };
+        self.nodes.iter().map(|node| local(node.port + more)).collect()
+    }
+
+    /// Whether a right ends with the node that its holder is connected to: at once, or, from RabbitMQ 4.3 on, if the node can still say so.
+    pub(crate) fn ends_with_node(&self, killed: bool) -> bool {
+        self.backend.ends_with_connection() && (!killed || self.release != "4.3")
     }
 
     /// Starts what does not run, and waits until it answers. A cluster is then whole: every node has its replicas in line.
     pub(crate) async fn up(&mut self) -> Result<(), String> {
         let port = self.port.to_string();
-        let told = self.xtask(&["up", "rabbitmq", "--native", "--port", &port], UP).await?;
+        let links = self.links.iter().map(u16::to_string).collect::<Vec<_>>().join(",");
+        let mut args = vec!["up", "--native", "--port", &port];
+        if !links.is_empty() {
+            args.extend(["--links", &links]);
+        }
+        let told = self.xtask(&args, UP).await?;
         let said = |key: &str| {
             told.split_whitespace().find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
         };
@@ -72,7 +99,7 @@ impl Own {
         let whole = pids.filter(|pids| pids.len() == self.nodes.len());
         let pids = whole.ok_or("a broker of somebody else answers on the port: take another with `--port`")?;
         let endpoint = said("endpoint").unwrap_or_default();
-        let ports = endpoint.rsplit('@').next().unwrap_or_default().split(',');
+        let ports = endpoint.rsplit(['@', '/']).next().unwrap_or_default().split(',');
         let ports: Option<Vec<u16>> = ports.map(|at| at.rsplit(':').next()?.parse().ok()).collect();
         let ports = ports.filter(|ports| ports.len() == pids.len()).ok_or("a broker without an address")?;
         self.nodes = ports.into_iter().zip(pids).map(|(port, pid)| Node { port, pid: Some(pid) }).collect();
@@ -145,10 +172,14 @@ impl Own {
 
     async fn xtask(&self, args: &[&str], limit: Duration) -> Result<String, String> {
         let mut xtask = Command::new(&self.xtask);
-        xtask.arg("brokers").args(args).args(["--release", &self.release, "--named", NAMED]);
+        xtask.arg("brokers").args(args).args([self.backend.name(), "--release", &self.release, "--named", NAMED]);
         xtask.args(["--nodes", &self.nodes.len().to_string()]);
         run(xtask, "xtask brokers", limit).await
     }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// Runs a program to its end and gives what it said.

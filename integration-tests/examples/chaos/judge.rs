@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::backend::Backend;
 use crate::plan::node_of;
-use convoy_conformance::checker::{Checker, Options, Verdict};
+use convoy_conformance::checker::{Checker, Verdict};
 use convoy_conformance::history::{Answer, Ended, Event, Fault, Merge, Message, Phase, What};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +12,6 @@ use std::collections::{BTreeMap, HashMap};
 const SECOND: u64 = 1_000_000_000;
 /// So long after the end of a fault of the broker's it is still felt.
 const SETTLES: u64 = 3 * SECOND;
-/// A quarter of the prefetch of 500, twice: so much may be finished and unsettled.
-const SETTLED: u32 = 250;
-/// The grace time of consumers, and what a busy machine takes on top.
-const GRACE: u64 = 2 * SECOND + SECOND / 2;
-
 /// What a run comes to.
 pub(crate) struct Judged {
     pub(crate) verdict: Verdict,
@@ -73,10 +69,8 @@ impl Lasting {
 }
 
 /// Reads the histories and judges them.
-pub(crate) fn judge(files: &[PathBuf], slots: HashMap<u32, usize>) -> Result<Judged, String> {
-    let mut options = Options::partial();
-    (options.grace, options.settle_count) = (GRACE, SETTLED);
-    let mut checker = Checker::new(options);
+pub(crate) fn judge(backend: Backend, files: &[PathBuf], slots: HashMap<u32, usize>) -> Result<Judged, String> {
+    let mut checker = Checker::new(backend.judged_by());
     let mut measured = Measured::default();
     let mut merge = Merge::open(files).map_err(|e| format!("histories: {e}"))?;
     for event in merge.by_ref() {

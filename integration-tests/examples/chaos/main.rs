@@ -1,9 +1,10 @@
 //! A run with faults on a real broker: processes that send and handle, a seeded schedule of what goes wrong, and the checker over what they all wrote.
 //!
-//! `cargo xtask chaos rabbitmq` builds and starts it. The broker is its own, so that it may be killed; every worker reaches it over a link of its own, so that
+//! `cargo xtask chaos rabbitmq` and `cargo xtask chaos kafka` build and start it. The broker is its own, so that it may be killed; every worker reaches it over a link of its own, so that
 //! that may be spoilt. In the end everything is healed, everything that was sent is handled, and the histories of all processes are judged as one.
 
 mod args;
+mod backend;
 mod broker;
 mod excerpt;
 mod judge;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("chaos: {why}");
-            println!("RESULT cmd=chaos broker=rabbitmq seed={} held=false", args.seed);
+            println!("RESULT cmd=chaos broker={} seed={} held=false", args.backend.name(), args.seed);
             ExitCode::FAILURE
         }
     }

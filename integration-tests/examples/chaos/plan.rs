@@ -3,12 +3,23 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::backend::Backend;
+
 /// Consumers, and producers behind them, by number.
 pub(crate) const CONSUMERS: usize = 4;
 pub(crate) const PRODUCERS: usize = 2;
 
 /// The most faults of a run that is to take a time.
 const MOST: usize = 2000;
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct On {
+    pub(crate) backend: Backend,
+    /// What lasts lasts in proportion to it.
+    pub(crate) heartbeat: Duration,
+    pub(crate) nodes: usize,
+}
 
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +32,8 @@ pub(crate) enum Kind {
     Restart(usize),
     /// All consumers but one are drained, and started again after a while.
     Scale(usize),
+    /// Told to drain and started again, for a minute.
+    Churn(usize),
     BrokerStop,
     BrokerKill,
     /// Below every timeout, or above.
@@ -72,7 +85,8 @@ pub(crate) struct Fault {
 }
 
 /// The cards from which faults are dealt: each kind comes before any comes again as often as it is here.
-fn deck(rng: &mut fastrand::Rng, heartbeat: Duration, nodes: usize) -> Vec<(Kind, Duration)> {
+fn deck(rng: &mut fastrand::Rng, on: On) -> Vec<(Kind, Duration)> {
+    let On { backend, heartbeat, nodes } = on;
     let any = CONSUMERS + PRODUCERS;
     let mut deck = Vec::new();
     let mut card =
@@ -92,12 +106,18 @@ fn deck(rng: &mut fastrand::Rng, heartbeat: Duration, nodes: usize) -> Vec<(Kind
     card(rng, 3, 0.0, 0.0, &|rng| Kind::Restart(consumer(rng)));
     card(rng, 1, 1.0, 2.0, &|rng| Kind::Scale(consumer(rng)));
     card(rng, 3, 0.1, 1.0, &|rng| Kind::Kill(producer(rng)));
+    // Each change of its members goes through a whole group of Kafka.
+    if backend == Backend::Kafka {
+        card(rng, 1, 30.0, 30.0, &|rng| Kind::Churn(consumer(rng)));
+    }
     if nodes == 1 {
         card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerStop);
         card(rng, 1, 0.1, 1.0, &|_| Kind::BrokerKill);
         card(rng, 1, 0.1, 0.6, &|_| Kind::BrokerFreeze);
         card(rng, 1, 2.5, 4.0, &|_| Kind::BrokerFreeze);
-        card(rng, 1, 1.5, 2.5, &|_| Kind::Alarm);
+        if backend.has_alarm() {
+            card(rng, 1, 1.5, 2.5, &|_| Kind::Alarm);
+        }
     } else {
         card(rng, 4, 0.1, 3.0, &|rng| Kind::NodeKill(rng.usize(..nodes)));
         card(rng, 2, 0.1, 3.0, &|rng| Kind::NodeStop(rng.usize(..nodes)));
@@ -114,41 +134,35 @@ fn deck(rng: &mut fastrand::Rng, heartbeat: Duration, nodes: usize) -> Vec<(Kind
     deck
 }
 
-/// The schedule of a seed, on a broker of so many nodes.
-pub(crate) fn plan(seed: u64, faults: usize, heartbeat: Duration, nodes: usize) -> Vec<Fault> {
+/// The schedule of a seed.
+pub(crate) fn plan(seed: u64, faults: usize, on: On) -> Vec<Fault> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut cards = Vec::new();
     let mut plan = Vec::with_capacity(faults);
     while plan.len() < faults {
         let Some((kind, lasts)) = cards.pop() else {
-            cards = deck(&mut rng, heartbeat, nodes);
+            cards = deck(&mut rng, on);
             continue;
         };
         let pause = Duration::from_millis(rng.u64(300..1500));
-        let (beside, around) = (rng.u32(..4) == 0, nodes > 1 && rng.bool());
+        let (beside, around) = (rng.u32(..4) == 0, on.nodes > 1 && rng.bool());
         plan.push(Fault { kind, pause, lasts, beside, around });
     }
     plan
 }
 
 /// As many faults of a schedule as take about so long.
-pub(crate) fn plan_for(seed: u64, takes: Duration, heartbeat: Duration, nodes: usize) -> Vec<Fault> {
+pub(crate) fn plan_for(seed: u64, takes: Duration, on: On) -> Vec<Fault> {
     let mut faults = 1;
-    while faults < MOST && estimate(&plan(seed, faults, heartbeat, nodes)) < takes {
+    while faults < MOST && estimate(&plan(seed, faults, on)) < takes {
         faults += 1;
     }
-    plan(seed, faults, heartbeat, nodes)
+    plan(seed, faults, on)
 }
 
 /// The faults of one kind out of as long a schedule as it takes, one after the other.
-pub(crate) fn plan_only(
-    kind: &str,
-    seed: u64,
-    faults: usize,
-    heartbeat: Duration,
-    nodes: usize,
-) -> Result<Vec<Fault>, String> {
-    let all = plan(seed, MOST, heartbeat, nodes);
+pub(crate) fn plan_only(kind: &str, seed: u64, faults: usize, on: On) -> Result<Vec<Fault>, String> {
+    let all = plan(seed, MOST, on);
     if !all.iter().any(|fault| fault.kind.name() == kind) {
         let mut names: Vec<_> = all.iter().map(|fault| fault.kind.name()).collect();
         names.sort_unstable();
@@ -178,7 +192,7 @@ impl Kind {
             Self::NodeStop(_) | Self::NodeKill(_) => 13_000,
             Self::NodeFreeze(_) => 1000,
             Self::Alarm => 5000,
-            Self::Restart(_) | Self::Scale(_) => 1000,
+            Self::Restart(_) | Self::Scale(_) | Self::Churn(_) => 1000,
             _ => 0,
         })
     }
@@ -191,6 +205,7 @@ impl Kind {
             Self::Freeze(_) => "freeze",
             Self::Restart(_) => "restart",
             Self::Scale(_) => "scale",
+            Self::Churn(_) => "churn",
             Self::BrokerStop => "broker-restart",
             Self::BrokerKill => "broker-kill",
             Self::BrokerFreeze => "broker-freeze",
@@ -209,8 +224,8 @@ impl Kind {
     /// The worker that it strikes; none for the broker.
     pub(crate) fn whom(self) -> Option<usize> {
         match self {
-            Self::Kill(at) | Self::Freeze(at) | Self::Restart(at) | Self::Scale(at) | Self::Reset(at) => Some(at),
-            Self::Blackhole(at, ..) | Self::Slow(at) | Self::Cut(at, _) | Self::Slice(at) => Some(at),
+            Self::Kill(at) | Self::Freeze(at) | Self::Restart(at) | Self::Scale(at) | Self::Churn(at) => Some(at),
+            Self::Reset(at) | Self::Blackhole(at, ..) | Self::Slow(at) | Self::Cut(at, _) | Self::Slice(at) => Some(at),
             Self::BrokerStop | Self::BrokerKill | Self::BrokerFreeze | Self::Alarm => None,
             Self::NodeKill(_) | Self::NodeStop(_) | Self::NodeFreeze(_) => None,
         }
@@ -277,36 +292,47 @@ mod tests {
     use super::*;
 
     const HEARTBEAT: Duration = Duration::from_secs(2);
+    const BOTH: [Backend; 2] = [Backend::RabbitMq, Backend::Kafka];
+
+    fn on(backend: Backend, nodes: usize) -> On {
+        On { backend, heartbeat: HEARTBEAT, nodes }
+    }
+
+    fn rabbit(nodes: usize) -> On {
+        on(Backend::RabbitMq, nodes)
+    }
 
     #[test]
     fn a_seed_is_one_schedule() {
         for nodes in [1, 3] {
-            assert_eq!(plan(7, 60, HEARTBEAT, nodes), plan(7, 60, HEARTBEAT, nodes));
-            assert_ne!(plan(7, 60, HEARTBEAT, nodes), plan(8, 60, HEARTBEAT, nodes));
-            assert_eq!(plan(7, 60, HEARTBEAT, nodes)[..20], plan(7, 20, HEARTBEAT, nodes));
+            for on in BOTH.map(|backend| on(backend, nodes)) {
+                assert_eq!(plan(7, 60, on), plan(7, 60, on));
+                assert_ne!(plan(7, 60, on), plan(8, 60, on));
+                assert_eq!(plan(7, 60, on)[..20], plan(7, 20, on));
+            }
         }
     }
 
     #[test]
     fn a_time_takes_as_many_faults() {
         let five = Duration::from_secs(300);
-        let fits = plan_for(7, five, HEARTBEAT, 3);
-        assert_eq!(fits, plan(7, fits.len(), HEARTBEAT, 3));
+        let fits = plan_for(7, five, rabbit(3));
+        assert_eq!(fits, plan(7, fits.len(), rabbit(3)));
         assert!(estimate(&fits) >= five && estimate(&fits[..fits.len() - 1]) < five);
     }
 
     #[test]
     fn one_kind_by_itself() {
-        let kills = plan_only("consumer-kill", 7, 100, HEARTBEAT, 1).unwrap();
+        let kills = plan_only("consumer-kill", 7, 100, rabbit(1)).unwrap();
         assert!(kills.len() == 100 && kills.iter().all(|f| matches!(f.kind, Kind::Kill(..CONSUMERS)) && !f.beside));
-        assert_eq!(kills[..20], plan_only("consumer-kill", 7, 20, HEARTBEAT, 1).unwrap());
-        assert!(plan_only("node-kill", 7, 1, HEARTBEAT, 1).unwrap_err().contains("broker-kill"));
+        assert_eq!(kills[..20], plan_only("consumer-kill", 7, 20, rabbit(1)).unwrap());
+        assert!(plan_only("node-kill", 7, 1, rabbit(1)).unwrap_err().contains("broker-kill"));
     }
 
     #[test]
     fn a_cluster_loses_its_nodes_and_never_the_whole_broker() {
-        for seed in 0..20 {
-            let plan = plan(seed, 60, HEARTBEAT, 3);
+        for (seed, backend) in (0..20).flat_map(|seed| BOTH.map(|backend| (seed, backend))) {
+            let plan = plan(seed, 60, on(backend, 3));
             for name in ["node-kill", "node-restart", "node-freeze", "consumer-kill", "freeze", "reset"] {
                 assert!(plan.iter().any(|fault| fault.kind.name() == name), "{name}, seed {seed}");
             }
@@ -324,12 +350,13 @@ mod tests {
 
     #[test]
     fn sixty_faults_have_every_kind() {
-        for seed in 0..20 {
-            let plan = plan(seed, 60, HEARTBEAT, 1);
+        for (seed, backend) in (0..20).flat_map(|seed| BOTH.map(|backend| (seed, backend))) {
+            let plan = plan(seed, 60, on(backend, 1));
             let mut names: Vec<_> = plan.iter().map(|fault| fault.kind.name()).collect();
             names.sort_unstable();
             names.dedup();
             assert_eq!(names.len(), 14, "{names:?}");
+            assert!(backend.lacks().iter().all(|name| !names.contains(name)), "{names:?}");
             assert!(plan.iter().any(|f| f.kind == Kind::BrokerFreeze && f.lasts > 2 * HEARTBEAT));
         }
     }

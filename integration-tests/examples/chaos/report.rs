@@ -48,7 +48,7 @@ fn page(stage: &Stage, version: &str, judged: &Judged, held: bool) -> String {
     });
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>convoy under faults, seed {seed}</title>\
-         <style>{STYLE}</style><h1>convoy on RabbitMQ {} under faults</h1>\
+         <style>{STYLE}</style><h1>convoy on {} {} under faults</h1>\
          <p>Seed {seed}: {} sessions in {} lanes, heartbeat {} s, {} s in all. The same seed gives the same schedule.</p>\
          <div class=\"verdict {class}\">{word}</div>{broken}{}\
          <h2>What was sent and handled, messages a second</h2><p class=key><i style=\"background:var(--sent)\"></i>confirmed<i style=\"background:var(--handled)\"></i>handled</p>{}\
@@ -57,6 +57,7 @@ fn page(stage: &Stage, version: &str, judged: &Judged, held: bool) -> String {
          <h2>How long sessions of a killed consumer waited for their next message to be started elsewhere</h2>\
          <p>One dot a session, on a logarithmic scale; from the kill, or from the sending where that came later.</p>{}\
          <h2>What the checker says</h2>{}</html>\n",
+        stage.args.backend.title(),
         plain(version),
         stage.args.sessions,
         stage.args.lanes,

@@ -12,7 +12,7 @@ use crate::args::Args;
 use crate::excerpt;
 use crate::judge::{self, Judged};
 use crate::live::Live;
-use crate::plan::{CONSUMERS, Fault, estimate, plan, plan_for, plan_only};
+use crate::plan::{CONSUMERS, Fault, On, estimate, plan, plan_for, plan_only};
 use crate::report;
 use crate::stage::Stage;
 use crate::strike::strike;
@@ -36,13 +36,18 @@ struct Struck {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<bool, String> {
+    let on = On { backend: args.backend, heartbeat: args.heartbeat, nodes: args.nodes };
     let plan = match (args.minutes, &args.only) {
-        (None, None) => plan(args.seed, args.faults, args.heartbeat, args.nodes),
-        (None, Some(kind)) => plan_only(kind, args.seed, args.faults, args.heartbeat, args.nodes)?,
+        (None, None) => plan(args.seed, args.faults, on),
+        (None, Some(kind)) => plan_only(kind, args.seed, args.faults, on)?,
         (Some(_), Some(_)) => return Err("`--only` is with `--faults`, not with `--minutes`".to_owned()),
-        (Some(minutes), None) => plan_for(args.seed, Duration::from_secs(60 * minutes), args.heartbeat, args.nodes),
+        (Some(minutes), None) => plan_for(args.seed, Duration::from_secs(60 * minutes), on),
     };
     println!("seed {}: {} faults, about {} s", args.seed, plan.len(), estimate(&plan).as_secs());
+    if let [first, rest @ ..] = args.backend.lacks() {
+        let all = rest.iter().fold((*first).to_owned(), |all, next| all + ", " + next);
+        println!("left out, since {} has no such thing: {all}", args.backend.title());
+    }
     plan.iter().enumerate().for_each(|(at, fault)| println!("{:3}. {fault}", at + 1));
     if args.dry {
         return Ok(true);
@@ -62,7 +67,7 @@ pub(crate) async fn run(args: &Args) -> Result<bool, String> {
         stage.trouble(why);
     }
     let struck = ran?;
-    let judged = judge::judge(&stage.files(), stage.places())?;
+    let judged = judge::judge(args.backend, &stage.files(), stage.places())?;
     Ok(conclude(&stage, &version, &struck, &judged))
 }
 
@@ -181,9 +186,10 @@ fn conclude(stage: &Stage, version: &str, struck: &Struck, judged: &Judged) -> b
     let [calm_p50, calm_p99, calm_max] = judged.calm_ms();
     let m = &judged.measured;
     println!(
-        "RESULT cmd=chaos broker=rabbitmq version={version} nodes={} seed={} sends_ok={} unknown={} handled={} faults={} missed={} \
+        "RESULT cmd=chaos broker={} version={version} nodes={} seed={} sends_ok={} unknown={} handled={} faults={} missed={} \
          takeovers={} takeover_p50_ms={p50} takeover_p99_ms={p99} takeover_max_ms={max} \
          calm_p50_ms={calm_p50} calm_p99_ms={calm_p99} calm_max_ms={calm_max} undrained={} torn={} disordered={} troubles={} {} seconds={} held={held}",
+        args.backend.name(),
         args.nodes,
         args.seed,
         m.sends_ok,
@@ -207,7 +213,7 @@ fn judged_again(args: &Args) -> Result<bool, String> {
     let listed = std::fs::read_dir(&args.out).map_err(|e| format!("{}: {e}", args.out.display()))?;
     let paths = listed.flatten().map(|entry| entry.path());
     let files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|kind| kind == "history")).collect();
-    let judged = judge::judge(&files, std::collections::HashMap::new())?;
+    let judged = judge::judge(args.backend, &files, std::collections::HashMap::new())?;
     println!("{}", judged.verdict);
     judged.tell_kills();
     evidence(&args.out, &files, &judged);

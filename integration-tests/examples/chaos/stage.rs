@@ -12,6 +12,7 @@ use convoy_conformance::history::{Fault, Recorder, Side, What, Writer, now};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::args::Args;
+use crate::backend::Backend;
 use crate::broker::Own;
 use crate::plan::{CONSUMERS, PRODUCERS, slot_name};
 use crate::process::{Life, once};
@@ -75,7 +76,7 @@ impl Totals {
 }
 
 impl Stage {
-    /// Starts the broker, makes the channel and a link for each worker; no worker yet.
+    /// Makes links for each worker, starts the broker and makes the channel; no worker yet.
     pub(crate) async fn set(args: &Args, rate: u64) -> Result<Self, String> {
         let folder = args.out.clone();
         let told = |e: std::io::Error| format!("{}: {e}", folder.display());
@@ -86,19 +87,19 @@ impl Stage {
         let own = folder.join("faults.history");
         let history = Arc::new(Writer::create(&own, 0).map_err(told)?);
         history.record(now(), GROUP, What::GroupStart);
-        let broker = Own::start(args).await?;
-        let mut slots = Vec::new();
+        let mut broker = Own::of(args);
+        let mut slots: Vec<Slot> = Vec::new();
         for at in 0..CONSUMERS + PRODUCERS {
             let current = Arc::new(AtomicU32::new(0));
             let mut proxies = Vec::new();
-            for (node, address) in broker.addresses().into_iter().enumerate() {
+            for (node, address) in broker.behind(at).into_iter().enumerate() {
                 let (recorder, target) = (Arc::clone(&history), Arc::clone(&current));
-                let seed = args.seed ^ at as u64 ^ (node as u64) << 8;
+                let (seed, backend) = (args.seed ^ at as u64 ^ (node as u64) << 8, args.backend);
                 let proxy = Proxy::start_telling(address, seed, move |fault| {
                     // Without a target it is nobody's link, and nobody's right.
                     let target = target.load(Ordering::Acquire);
                     if target > 0 && !is_door(fault) {
-                        recorder.record(now(), 0, seen(*fault).what(target));
+                        recorder.record(now(), 0, seen(*fault, backend).what(target));
                     }
                 });
                 proxies.push(proxy.await.map_err(|e| format!("proxy: {e}"))?);
@@ -114,6 +115,8 @@ impl Stage {
                 finished: AtomicBool::new(false),
             });
         }
+        let links = (0..args.nodes).flat_map(|node| slots.iter().map(move |slot| slot.proxies[node].address().port()));
+        broker.start(links.collect()).await?;
         let stage = Self {
             args: args.clone(),
             history,
@@ -127,20 +130,10 @@ impl Stage {
             folder,
             broker: Mutex::new(broker),
         };
-        let url = stage.url(&stage.broker.lock().await.addresses());
+        let url = args.backend.url(&stage.broker.lock().await.addresses(), args);
         let provision = ["provision", "--url", &url, "--channel", CHANNEL].map(str::to_owned);
         once(&provision, Duration::from_secs(120)).await?;
         Ok(stage)
-    }
-
-    fn url(&self, nodes: &[SocketAddr]) -> String {
-        let Args { lanes, heartbeat, .. } = &self.args;
-        let hosts = nodes.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
-        format!(
-            "amqp://guest:guest@{hosts}?lanes={lanes}&heartbeat={}s&node_timeout={}s&connect_limit=5s&answer_limit=5s&handover=2s",
-            heartbeat.as_secs(),
-            heartbeat.as_secs() * 2
-        )
     }
 
     /// Starts the next life of a worker; a producer that has nothing left to send has none.
@@ -151,7 +144,7 @@ impl Stage {
             return Ok(());
         }
         let process = self.next.fetch_add(1, Ordering::Relaxed);
-        let url = self.url(&slot.proxies.iter().map(Proxy::address).collect::<Vec<_>>());
+        let url = self.args.backend.url(&slot.proxies.iter().map(Proxy::address).collect::<Vec<_>>(), &self.args);
         let mut args = [if slot.at < CONSUMERS { "consume" } else { "produce" }, "--url", &url, "--channel", CHANNEL]
             .map(str::to_owned)
             .to_vec();
@@ -251,10 +244,10 @@ fn is_door(fault: &Injected) -> bool {
     fault.fault == Fault::Other && fault.connection.is_none()
 }
 
-/// As the broker sees it. Of a black hole it sees nothing: on RabbitMQ a right goes elsewhere when two heartbeats are missing, and its holder has to have ended it before.
-/// Were it told as seen, an overlap in the meantime would count as explained. What does end a right, the reset that follows, is told by itself.
-fn seen(mut fault: Injected) -> Injected {
-    if fault.fault == Fault::Blackhole {
+/// As the broker sees it. Of a black hole it sees nothing: a right goes elsewhere when its holder has been silent for a lease, and its holder has to have ended it before.
+/// Were it told as seen, an overlap in the meantime would count as explained. What does end a right on RabbitMQ, the reset that follows, is told by itself; on Kafka that ends none either.
+fn seen(mut fault: Injected, backend: Backend) -> Injected {
+    if fault.fault == Fault::Blackhole || !backend.ends_with_connection() {
         fault.side = Side::Client;
     }
     fault

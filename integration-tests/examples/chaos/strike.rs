@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use convoy_conformance::faults::proxy::{Blackhole, Proxy, Refuse, Way};
 use convoy_conformance::history::{Fault as Recorded, Phase, Recorder, Side, What, now};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::plan::{Bytes, CONSUMERS, Deaf, Fault, Kind, node_number};
 use crate::stage::{Slot, Stage};
@@ -15,6 +15,8 @@ const SLOW: Duration = Duration::from_millis(120);
 const JITTER: Duration = Duration::from_millis(60);
 /// The largest piece, in bytes.
 const PIECE: usize = 7;
+/// How long a member is there, and away, when it comes and goes.
+const CHURN: Duration = Duration::from_secs(1);
 
 /// Does what the fault says, from its begin to its end. Whether there was somebody to strike.
 pub(crate) async fn strike(stage: &Arc<Stage>, fault: Fault) -> Result<bool, String> {
@@ -27,6 +29,7 @@ pub(crate) async fn strike(stage: &Arc<Stage>, fault: Fault) -> Result<bool, Str
             let others: Vec<usize> = (0..CONSUMERS).filter(|at| *at != stays).collect();
             restart(stage, &others, lasts).await
         }
+        Kind::Churn(at) => churn(stage, &stage.slots[at], lasts).await,
         Kind::BrokerStop | Kind::BrokerKill | Kind::BrokerFreeze | Kind::Alarm => broker(stage, kind, lasts).await,
         Kind::Reset(at) | Kind::Blackhole(at, ..) | Kind::Slow(at) | Kind::Cut(at, _) | Kind::Slice(at) => {
             Ok(link(&stage.slots[at], fault).await)
@@ -73,13 +76,25 @@ async fn restart(stage: &Stage, which: &[usize], lasts: Duration) -> Result<bool
     lives.iter_mut().try_for_each(|(slot, life)| stage.start(slot, life)).map(|()| true)
 }
 
+/// Joins and leaves, about once a second.
+async fn churn(stage: &Stage, slot: &Slot, lasts: Duration) -> Result<bool, String> {
+    let until = Instant::now() + lasts;
+    while Instant::now() < until {
+        restart(stage, &[slot.at], CHURN / 2).await?;
+        sleep(CHURN / 2).await;
+    }
+    Ok(true)
+}
+
 async fn broker(stage: &Stage, kind: Kind, lasts: Duration) -> Result<bool, String> {
     let mut broker = stage.broker.lock().await;
+    let backend = stage.args.backend;
+    let side = if backend.ends_with_connection() { Side::Both } else { Side::Client };
     let told = |fault, phase| {
-        stage.history.record(now(), 0, What::Fault { fault, side: Side::Both, phase, target: 0 });
+        stage.history.record(now(), 0, What::Fault { fault, side, phase, target: 0 });
     };
     // The node that is killed is the only one, so it is a node that is lost as well: what it had not written to disk of the acknowledgements it has forgotten.
-    let lost = kind == Kind::BrokerKill;
+    let lost = kind == Kind::BrokerKill && backend.forgets_when_killed();
     if lost {
         told(Recorded::NodeLoss, Phase::Begin);
     }
@@ -126,16 +141,17 @@ async fn node(stage: &Stage, kind: Kind, at: usize, lasts: Duration) -> Result<b
     let connected = stage.slots.iter().filter(|slot| !slot.proxies[at].connections().is_empty());
     let clients: Vec<u32> = connected.map(Slot::process).filter(|process| *process > 0).collect();
     told(fault, Phase::Begin, node_number(at));
-    if !killed || broker.moves_at_once() {
-        clients.iter().for_each(|client| told(of_clients, Phase::Begin, *client));
+    let ends = broker.ends_with_node(killed);
+    for client in clients.iter().filter(|_| ends) {
+        told(of_clients, Phase::Begin, *client);
     }
     if killed {
         broker.kill(at).await?
     } else {
         broker.stop_node(at).await?
     }
-    if !killed || broker.moves_at_once() {
-        clients.iter().for_each(|client| told(of_clients, Phase::End, *client));
+    for client in clients.iter().filter(|_| ends) {
+        told(of_clients, Phase::End, *client);
     }
     sleep(lasts).await;
     door(stage, at, Refuse::No).await?;

@@ -13,6 +13,7 @@ pub(super) const ALL: &[(&str, Rule)] = &[
     ("the suite imports core only", suite_imports_core),
     ("the facade holds no logic", facade_holds_no_logic),
     ("default features build no C and no other backend", defaults_build_no_c),
+    ("no other feature brings Kafka's client", others_build_no_kafka),
     ("no stub and no test left out", no_stubs),
     ("no path of a machine", no_paths),
 ];
@@ -148,6 +149,14 @@ fn defaults_build_no_c() -> Result<(), String> {
     }
     let other = tree.iter().find(|name| BROKERS.contains(&name.replace('-', "_").as_str()) && *name != "convoy-memory");
     only(other.is_none(), || format!("{} is in the tree of the default features", other.map_or("", String::as_str)))
+}
+
+/// Its client is C, and minutes of building.
+fn others_build_no_kafka() -> Result<(), String> {
+    let others = ["--features", "json,memory,rabbitmq,rabbitmq-tls"];
+    let tree = tree(&[&["--package", "convoy-mq", "--edges", "normal,build"], &others[..]].concat())?;
+    let found = tree.iter().find(|name| name.contains("rdkafka") || *name == "convoy-kafka");
+    only(found.is_none(), || format!("{} is in the tree of `{}`", found.map_or("", String::as_str), others[1]))
 }
 
 /// The names of the packages in a tree.
