@@ -23,18 +23,23 @@
 //! | feature | on by default | gives |
 //! |---|---|---|
 //! | `memory` | yes | `memory://name`, the broker in this process, and the module `memory` |
+//! | `kafka` | no | `kafka://host:9092`, Kafka, and the module `kafka`; builds C |
+//! | `kafka-ssl`, `kafka-ssl-vendored`, `kafka-zstd` | no | the same with TLS and SCRAM, by the system's OpenSSL or by one that is built; with records that zstd compressed |
 //! | `rabbitmq` | no | `amqp://user:password@host`, RabbitMQ, and the module `rabbitmq` |
 //! | `rabbitmq-tls` | no | the same with TLS: `amqps://` |
 //! | `json` | yes | `Json<T>` bodies and `Message::json` |
 
 pub use convoy_core::*;
+#[cfg(feature = "kafka")]
+pub use convoy_kafka as kafka;
 #[cfg(feature = "memory")]
 pub use convoy_memory as memory;
 #[cfg(feature = "rabbitmq")]
 pub use convoy_rabbitmq as rabbitmq;
 
 /// The schemes that there are backends for, each with the feature that brings it.
-const SCHEMES: &[(&str, &str)] = &[("memory", "memory"), ("amqp", "rabbitmq"), ("amqps", "rabbitmq-tls")];
+const SCHEMES: &[(&str, &str)] =
+    &[("memory", "memory"), ("kafka", "kafka"), ("amqp", "rabbitmq"), ("amqps", "rabbitmq-tls")];
 
 /// Connects to the broker of this URL: its scheme says which backend that is, and its options are those of that backend.
 ///
@@ -49,6 +54,8 @@ pub async fn connect(url: &str) -> Result<Broker> {
     match url.split_once("://").map_or("", |(scheme, _)| scheme) {
         #[cfg(feature = "memory")]
         "memory" => memory::MemoryBroker::from_url(url).map(Broker::new),
+        #[cfg(feature = "kafka")]
+        "kafka" => kafka::KafkaBroker::from_url(url).await.map(Broker::new),
         #[cfg(feature = "rabbitmq")]
         "amqp" | "amqps" => rabbitmq::RabbitBroker::from_url(url).await.map(Broker::new),
         scheme => Err(no_backend(scheme)),

@@ -4,9 +4,9 @@
 //! the program that started it. What it does is told on standard output, a line of `key=value` at a time, for that program to show; what is judged is the history alone.
 //!
 //! ```text
-//! worker provision --url amqp://… --channel C
-//! worker consume   --url amqp://… --channel C --history FILE --process N [--work-us U] [--fail-permille F] [--lie early|ahead]
-//! worker produce   --url amqp://… --channel C --history FILE --process N --sessions S --messages M --rate R --seed X
+//! worker provision --url amqp://…|kafka://… --channel C
+//! worker consume   --url …  --channel C --history FILE --process N [--work-us U] [--fail-permille F] [--lie early|ahead]
+//! worker produce   --url …  --channel C --history FILE --process N --sessions S --messages M --rate R --seed X
 //! ```
 
 mod args;
@@ -18,7 +18,9 @@ mod produce;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use convoy_core::backend::Backend;
 use convoy_core::{Broker, ChannelSpec, Topology};
+use convoy_kafka::KafkaBroker;
 use convoy_rabbitmq::RabbitBroker;
 use lie::Hasty;
 
@@ -69,13 +71,19 @@ async fn run(args: &Args) -> Result<(), Any> {
 /// Connects; a broker that is just being restarted is waited for.
 pub(crate) async fn connect(args: &Args) -> Result<Broker, Any> {
     patiently(async || {
-        let rabbit = RabbitBroker::from_url(&args.url).await?;
-        Ok(match args.lie {
-            Some(lie) => Broker::new(Hasty::new(rabbit, lie)),
-            None => Broker::new(rabbit),
+        Ok(match args.url.starts_with("kafka:") {
+            true => honest_or_not(KafkaBroker::from_url(&args.url).await?, args),
+            false => honest_or_not(RabbitBroker::from_url(&args.url).await?, args),
         })
     })
     .await
+}
+
+fn honest_or_not(backend: impl Backend, args: &Args) -> Broker {
+    match args.lie {
+        Some(lie) => Broker::new(Hasty::new(backend, lie)),
+        None => Broker::new(backend),
+    }
 }
 
 /// Does something until it succeeds, or until the time is over.

@@ -1,0 +1,293 @@
+//! Sending: each session one message at a time (which is the pipeline's business), all sessions by one client, every one confirmed by all replicas in sync.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use convoy_core::backend::{Fate, Run, Sent, Sink, Ticket};
+use convoy_core::runtime::{instant, now};
+use convoy_core::{Error, ErrorKind, Moment, Outcome, Position, Result};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rdkafka::error::KafkaError;
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout_at};
+
+use crate::config::Options;
+use crate::outbox::Outbox;
+use crate::publisher::{Outcomes, Publisher, Record, Refusal};
+use crate::{client, envelope, error, hashing};
+
+/// When the oldest record has no answer for so long, no more are handed to the client library: what waits here can still be told that it never left.
+const STALLED: Duration = Duration::from_secs(1);
+/// What waits for room is tried again after this.
+const AGAIN: Duration = Duration::from_millis(20);
+/// How long a look at the number of partitions may take.
+const LOOK: Duration = Duration::from_secs(2);
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// A producer of one channel.
+#[derive(Debug)]
+pub(crate) struct KafkaSink {
+    options: Options,
+    shared: Arc<Shared>,
+    publisher: Arc<Publisher<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: String,
+    /// The number of partitions that the channel was opened with: a session's place rests on it.
+    lanes: u32,
+    state: Mutex<State>,
+    sent: Outbox<Sent>,
+    moved: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What was not handed to the client library, in order.
+    waiting: VecDeque<Run>,
+    /// What was, and has no outcome, with the time until which its sender waits.
+    out: Map<Ticket, Moment>,
+    by_time: BTreeSet<(Moment, Ticket)>,
+    /// When what is out left, oldest first; some of it may have its outcome.
+    left: VecDeque<(Moment, Ticket)>,
+    /// What became of what was told as unknown.
+    fates: Map<Ticket, Option<Fate>>,
+    closed: bool,
+    /// The channel changed: nothing is sent any more.
+    failed: Option<(ErrorKind, String)>,
+    look_at: Moment,
+}
+
+impl KafkaSink {
+    /// Opens it on a channel that has so many partitions.
+    pub(crate) fn start(options: &Options, channel: &str, lanes: u32) -> Result<Self> {
+        let state = State { look_at: now() + options.lane_check, ..State::default() };
+        let shared = Arc::new(Shared {
+            channel: channel.to_owned(),
+            lanes,
+            state: Mutex::new(state),
+            sent: Outbox::new(),
+            moved: Notify::new(),
+        });
+        let config = client::producer(options, "producer", options.send_limit);
+        let publisher = Arc::new(Publisher::new(config, Arc::clone(&shared)));
+        publisher.open()?;
+        Ok(Self { options: options.clone(), shared, publisher })
+    }
+
+    /// Hands out what may leave, in order.
+    fn publish(&self, state: &mut State) {
+        while !self.is_stalled(state)
+            && let Some(run) = state.waiting.pop_front()
+        {
+            if let Some((kind, why)) = &state.failed {
+                let outcome = Err(Error::new(*kind, "send").because(why.clone()).with_outcome(Outcome::NotApplied));
+                self.shared.sent.push(Sent { ticket: run.ticket, outcome });
+                continue;
+            }
+            let Some(content) = run.messages.first() else {
+                let outcome = Err(Error::new(ErrorKind::InvalidMessage, "send").because("a run has one message here"));
+                self.shared.sent.push(Sent { ticket: run.ticket, outcome });
+                continue;
+            };
+            let record = Record {
+                topic: &self.shared.channel,
+                partition: hashing::lane(&run.session, self.shared.lanes),
+                key: envelope::key(&run.session),
+                body: content.body(),
+                headers: envelope::outgoing(content),
+            };
+            let (ticket, until) = (run.ticket, run.until);
+            match self.publisher.send(record, ticket) {
+                Ok(()) => {
+                    state.out.insert(ticket, until);
+                    state.by_time.insert((until, ticket));
+                    state.left.push_back((now(), ticket));
+                }
+                Err((Refusal::Full, _)) => {
+                    state.waiting.push_front(run);
+                    return;
+                }
+                Err((Refusal::Failed(why), _)) => self.shared.sent.push(Sent { ticket, outcome: Err(why) }),
+            }
+        }
+    }
+
+    fn is_stalled(&self, state: &mut State) -> bool {
+        while state.left.front().is_some_and(|(_, ticket)| !state.is_unanswered(*ticket)) {
+            state.left.pop_front();
+        }
+        state.left.front().is_some_and(|(at, _)| now().since(*at) >= STALLED)
+    }
+
+    /// Tells those whose time is over, sends what may leave, and says when there is something to do again.
+    fn tend(&self) -> Moment {
+        let mut state = self.shared.state.lock();
+        let now = now();
+        while let Some((until, ticket)) = state.by_time.first().copied().filter(|(until, _)| *until <= now) {
+            state.by_time.remove(&(until, ticket));
+            state.out.remove(&ticket);
+            state.fates.insert(ticket, None);
+            let outcome = Err(error::unknown("the broker did not confirm it in time"));
+            self.shared.sent.push(Sent { ticket, outcome });
+        }
+        state.waiting.retain(|run| {
+            let late = run.until <= now;
+            if late {
+                self.shared.sent.push(Sent { ticket: run.ticket, outcome: Err(error::too_late()) });
+            }
+            !late
+        });
+        self.publish(&mut state);
+        let first = state.by_time.first().map_or(Moment::NEVER, |(until, _)| *until).min(state.look_at);
+        if state.waiting.is_empty() { first } else { first.min(now + AGAIN) }
+    }
+
+    /// Whether it is time to count the channel's partitions.
+    fn looks(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        let due = now() >= state.look_at && !state.closed;
+        if due {
+            state.look_at = now() + self.options.lane_check;
+        }
+        due
+    }
+
+    /// Counts them on a thread that may wait. Another number would put sessions into other lanes.
+    fn look(&self) {
+        let (shared, publisher) = (Arc::clone(&self.shared), Arc::clone(&self.publisher));
+        tokio::task::spawn_blocking(move || match publisher.partitions(&shared.channel, LOOK) {
+            Ok(lanes) if lanes != shared.lanes => {
+                let why = match lanes {
+                    0 => error::not_there("send", "the channel's topic is gone", &shared.channel),
+                    n => error::lanes_changed("send", &shared.channel, shared.lanes, n),
+                };
+                tracing::error!(error = ?why, "the producer cannot go on");
+                shared.state.lock().failed = Some((why.kind(), why.to_string()));
+            }
+            Ok(_) => {}
+            Err(why) => tracing::debug!(error = ?why, "the partitions of a channel could not be counted"),
+        });
+    }
+}
+
+impl State {
+    /// Whether the client library has not said yet what became of it.
+    fn is_unanswered(&self, ticket: Ticket) -> bool {
+        self.out.contains_key(&ticket) || self.fates.get(&ticket) == Some(&None)
+    }
+}
+
+impl Outcomes for Shared {
+    type Mark = Ticket;
+
+    fn delivered(&self, ticket: Ticket, outcome: std::result::Result<u64, KafkaError>) {
+        let outcome = match outcome {
+            Ok(offset) => Ok(Some(Position::new(offset))),
+            Err(why) => Err(error::of(why, "send")),
+        };
+        let fate = match &outcome {
+            Ok(_) => Fate::Landed,
+            Err(why) if why.outcome() == Outcome::NotApplied => Fate::Never,
+            Err(_) => Fate::Unknown,
+        };
+        let mut state = self.state.lock();
+        match state.out.remove(&ticket) {
+            Some(until) => {
+                state.by_time.remove(&(until, ticket));
+                if fate == Fate::Unknown {
+                    state.fates.insert(ticket, Some(fate));
+                }
+                self.sent.push(Sent { ticket, outcome });
+            }
+            // It was told as unknown; this is its fate.
+            None => _ = state.fates.insert(ticket, Some(fate)),
+        }
+        drop(state);
+        self.moved.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl Sink for KafkaSink {
+    fn max_message(&self) -> usize {
+        self.options.max_message
+    }
+
+    fn submit(&self, runs: &mut Vec<Run>) {
+        let mut state = self.shared.state.lock();
+        if state.closed {
+            for run in runs.drain(..) {
+                self.shared.sent.push(Sent { ticket: run.ticket, outcome: Err(error::closed("send")) });
+            }
+            return;
+        }
+        state.waiting.extend(runs.drain(..));
+        self.publish(&mut state);
+    }
+
+    async fn next(&self, into: &mut Vec<Sent>) -> Result<()> {
+        loop {
+            let wake = self.tend();
+            if self.looks() {
+                self.look();
+            }
+            tokio::select! {
+                biased;
+                told = self.shared.sent.take(into, || error::closed("send")) => return told,
+                () = sleep_until(instant(wake)) => {}
+            }
+        }
+    }
+
+    async fn fate(&self, ticket: Ticket, until: Moment) -> Result<Fate> {
+        loop {
+            let moved = self.shared.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            {
+                let mut state = self.shared.state.lock();
+                match state.fates.get(&ticket).copied() {
+                    Some(Some(fate)) => {
+                        state.fates.remove(&ticket);
+                        return Ok(fate);
+                    }
+                    None => return Ok(Fate::Unknown),
+                    // The client library still has it, and may send it: nothing may follow it before that is over.
+                    Some(None) => {}
+                }
+            }
+            if timeout_at(instant(until), moved).await.is_err() {
+                return Err(error::no_answer("ask for the fate of a send"));
+            }
+        }
+    }
+
+    async fn close(&self, until: Moment) -> Result<()> {
+        self.shared.state.lock().closed = true;
+        loop {
+            let moved = self.shared.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            {
+                let state = self.shared.state.lock();
+                if state.out.is_empty() && state.waiting.is_empty() {
+                    break;
+                }
+            }
+            if timeout_at(instant(until), moved).await.is_err() {
+                self.publisher.close();
+                self.shared.sent.close();
+                return Err(error::no_answer("close"));
+            }
+        }
+        self.publisher.close();
+        self.shared.sent.close();
+        Ok(())
+    }
+}

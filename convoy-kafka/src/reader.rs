@@ -1,0 +1,302 @@
+//! The thread that polls: it reads, hears of changes of the group, and pauses, resumes and opens lanes. One client at a time; when one cannot be trusted any more, the next is made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use convoy_core::backend::Loss;
+use convoy_core::runtime::now;
+use convoy_core::{Moment, Result};
+use rdkafka::TopicPartitionList;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+
+use crate::error;
+use crate::lanes::{Found, Lane, Phase, Shared, State};
+use crate::rebalance::{self, Client, Context};
+use crate::settle::Commits;
+
+/// So many records are told at once.
+const BATCH: usize = 256;
+/// With so many events that nobody has taken yet, no more are read.
+const UNTAKEN: usize = 512;
+/// How long a poll waits for something.
+const IDLE: Duration = Duration::from_millis(50);
+/// And while something is to be done soon.
+const BUSY: Duration = Duration::from_millis(5);
+/// How long a seek may take.
+const SEEK: Duration = Duration::from_secs(2);
+/// How long a client that is given up has for its end.
+const CLOSE: Duration = Duration::from_secs(60);
+/// A client that could not be made is tried again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Makes a client of the client library.
+pub(crate) fn connect(config: &ClientConfig, shared: &Arc<Shared>) -> Result<Arc<Client>> {
+    let client = Client::from_config_and_context(config, Context { shared: Arc::clone(shared) });
+    client.map(Arc::new).map_err(|why| error::of(why, "open consumer"))
+}
+
+/// Everything that happens on the thread.
+pub(crate) fn run(config: &ClientConfig, shared: &Arc<Shared>, first: Arc<Client>) {
+    let mut client = Some(first);
+    loop {
+        let on = match client.take().map_or_else(|| connect(config, shared), Ok) {
+            Ok(on) => on,
+            Err(why) => {
+                tracing::warn!(error = ?why, "a consumer could not be made again yet");
+                let mut state = shared.state();
+                if state.stop.is_some() {
+                    break;
+                }
+                shared.wait(&mut state, now() + AGAIN);
+                continue;
+            }
+        };
+        let life = match Life::begin(Arc::clone(shared), on) {
+            Ok(life) => life,
+            Err(why) => {
+                shared.fail(why);
+                break;
+            }
+        };
+        if !life.run() {
+            break;
+        }
+        tracing::warn!(channel = shared.names.channel, group = shared.names.group, "a client was given up, and is made again");
+    }
+    shared.events.close();
+}
+
+/// One client, with its other thread.
+struct Life {
+    shared: Arc<Shared>,
+    consumer: Arc<Client>,
+    alive: Arc<AtomicBool>,
+    commits: JoinHandle<()>,
+}
+
+/// What the thread does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Poll,
+    Tend,
+    End,
+}
+
+impl Life {
+    fn begin(shared: Arc<Shared>, consumer: Arc<Client>) -> Result<Self> {
+        {
+            let mut state = shared.state();
+            state.abandoned = false;
+            (state.commits_begun, state.commits_ended) = (0, 0);
+        }
+        shared.takes_a_turn();
+        consumer.subscribe(&[&shared.names.channel]).map_err(|why| error::of(why, "open consumer"))?;
+        let alive = Arc::new(AtomicBool::new(true));
+        let thread =
+            Commits { shared: Arc::clone(&shared), consumer: Arc::clone(&consumer), alive: Arc::clone(&alive) };
+        let commits = std::thread::Builder::new()
+            .name("convoy-kafka-commit".to_owned())
+            .spawn(move || thread.run())
+            .map_err(|why| error::no_thread("open consumer", why))?;
+        Ok(Self { shared, consumer, alive, commits })
+    }
+
+    /// Until it is over. Whether another client is to be made.
+    fn run(self) -> bool {
+        let shared = &self.shared;
+        let (mut polled, mut wait) = (0, IDLE);
+        loop {
+            let turn = self.consumer.poll(if polled > 0 { Duration::ZERO } else { wait });
+            shared.takes_a_turn();
+            let mut failed = None;
+            let mut state = shared.state();
+            match turn {
+                Some(Ok(record)) => {
+                    shared.deliver(&mut state, &record);
+                    polled += 1;
+                }
+                Some(Err(why)) => failed = Some(why),
+                None => {
+                    shared.pass(&mut state);
+                    shared.flush(&mut state);
+                    polled = 0;
+                    wait = if state.lanes.values().any(is_busy) { BUSY } else { IDLE };
+                }
+            }
+            let full = polled >= BATCH;
+            if full {
+                shared.flush(&mut state);
+                polled = 0;
+            }
+            let next = next(&state);
+            drop(state);
+            if full {
+                shared.events.wait_for_room(UNTAKEN, IDLE);
+            }
+            let over = failed.is_some_and(|why| self.failed(&why));
+            match next {
+                _ if over => return self.end(),
+                Next::End => return self.end(),
+                Next::Tend => self.tend(),
+                Next::Poll => {}
+            }
+        }
+    }
+
+    /// Pauses, resumes and opens what is to be.
+    fn tend(&self) {
+        let shared = &self.shared;
+        let channel = &shared.names.channel;
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        let mut open = Vec::new();
+        {
+            let mut state = shared.state();
+            state.upkeep = false;
+            for (lane, of) in &mut state.lanes {
+                let wanted = State::wants_pause(of);
+                if wanted != of.paused {
+                    let list = if wanted { &mut pause } else { &mut resume };
+                    list.add_partition(channel, *lane as i32);
+                    of.paused = wanted;
+                }
+                if let Phase::Opening(Some(found)) = &of.phase {
+                    open.push((*lane, found.clone()));
+                }
+            }
+        }
+        if pause.count() > 0
+            && let Err(why) = self.consumer.pause(&pause)
+        {
+            tracing::warn!(error = %why, "lanes could not be paused");
+        }
+        if !open.is_empty() {
+            self.open(open);
+        }
+        if resume.count() > 0
+            && let Err(why) = self.consumer.resume(&resume)
+        {
+            tracing::warn!(error = %why, "lanes could not be resumed");
+        }
+    }
+
+    fn open(&self, lanes: Vec<(u32, Found)>) {
+        rebalance::open(&self.consumer, &self.shared, lanes, SEEK);
+        // What could not be opened is tried again; what was opened is resumed.
+        self.shared.state().upkeep = true;
+    }
+
+    /// Something else than a record came. Whether that is the end.
+    fn failed(&self, why: &KafkaError) -> bool {
+        let shared = &self.shared;
+        if error::is_down(why) {
+            shared.down.store(true, Ordering::Release);
+        }
+        if error::is_out_of_range(why) {
+            return self.out_of_range();
+        }
+        if !error::ends_a_consumer(why) {
+            tracing::debug!(error = %why, "the client library has something to tell");
+            return false;
+        }
+        // Of a fatal one no revoke is told: everything is lost.
+        shared.fail(error::of(why.clone(), "consume"));
+        true
+    }
+
+    /// A position is not in the log any more. Which one, the client library does not say: whatever lies outside is looked for.
+    fn out_of_range(&self) -> bool {
+        let shared = &self.shared;
+        let at: Vec<(u32, u64)> = {
+            let state = shared.state();
+            let next = |(lane, of): (&u32, &Lane)| match &of.phase {
+                Phase::Held(held) => Some((*lane, held.next())),
+                _ => None,
+            };
+            state.lanes.iter().filter_map(next).collect()
+        };
+        for (lane, next) in at {
+            let Ok((low, high)) = self.consumer.fetch_watermarks(&shared.names.channel, lane as i32, SEEK) else {
+                continue;
+            };
+            let (low, high) = (u64::try_from(low).unwrap_or_default(), u64::try_from(high).unwrap_or_default());
+            if (low..=high).contains(&next) {
+                continue;
+            }
+            let to = if next < low { low } else { high };
+            let why = error::lost_range(&shared.names.channel, &shared.names.group, lane, next, to);
+            if !shared.allows("lost-range") {
+                shared.fail(why);
+                return true;
+            }
+            tracing::error!(error = ?why, "it is allowed, and the lane goes on");
+            // It begins anew, where its position is found not to be there.
+            let mut state = shared.state();
+            for grant in state.grants().into_iter().filter(|grant| grant.shard() == lane) {
+                state.lose(grant, Loss::Gone);
+            }
+            shared.flush(&mut state);
+            drop(state);
+            shared.wake();
+        }
+        false
+    }
+
+    /// Gives the client up: closes it, and waits for its other thread. Whether another one is to be made.
+    fn end(self) -> bool {
+        let Self { shared, consumer, alive, commits } = self;
+        let (until, again) = {
+            let mut state = shared.state();
+            let again = state.stop.is_none() && state.abandoned;
+            let until = state.stop.unwrap_or_else(|| now() + if again { CLOSE } else { shared.options.answer_limit });
+            // What is under way is waited for: closing ends the heartbeats at once.
+            while state.commits_ended < state.commits_begun && now() < until && !again {
+                shared.wait(&mut state, now() + BUSY);
+            }
+            let all: Vec<u32> = state.lanes.keys().copied().collect();
+            state.remove(&all, Loss::Disconnected);
+            shared.flush(&mut state);
+            (until, again)
+        };
+        alive.store(false, Ordering::Release);
+        shared.wake();
+        close(&consumer, until, || commits.is_finished());
+        if commits.is_finished() {
+            commits.join().ok();
+            return again;
+        }
+        // It holds the client, which ends with it.
+        tracing::warn!(channel = shared.names.channel, group = shared.names.group, "a commit has no end; its client is left behind");
+        false
+    }
+}
+
+/// Leaves the group.
+fn close(consumer: &Client, until: Moment, committed: impl Fn() -> bool) {
+    if let Err(why) = consumer.close_queue() {
+        tracing::debug!(error = %why, "a consumer could not be closed");
+        return;
+    }
+    // A revoke that was not followed is, now that nothing follows from it any more.
+    consumer.unassign().ok();
+    while !(consumer.closed() && committed()) && now() < until {
+        consumer.poll(BUSY);
+    }
+}
+
+fn next(state: &State) -> Next {
+    match state {
+        _ if state.stop.is_some() || state.abandoned => Next::End,
+        _ if state.upkeep => Next::Tend,
+        _ => Next::Poll,
+    }
+}
+
+/// Whether something may have to be done for a lane soon.
+fn is_busy(lane: &Lane) -> bool {
+    lane.paused || State::wants_pause(lane) || matches!(lane.phase, Phase::Opening(_))
+}
+
