@@ -15,6 +15,10 @@ pub(crate) struct Broker {
     pub(crate) releases: &'static [&'static str],
     /// What tells the tests where it is.
     url: &'static str,
+    /// What tells them of which version it is, where they print it.
+    version: Option<&'static str>,
+    /// What of its clients is tried in several ways: how the tests are told, and all of them. The first is the one of the gate.
+    ways: Option<(&'static str, &'static [&'static str])>,
     /// What runs on it: targets, and what they are called. A part of that name is made of tests.
     pub(crate) parts: &'static [(&'static str, &'static str)],
 }
@@ -25,6 +29,8 @@ pub(crate) const RABBITMQ: Broker = Broker {
     title: "RabbitMQ",
     releases: &["4.3", "4.0", "3.10"],
     url: "CONVOY_RABBITMQ_URL",
+    version: None,
+    ways: None,
     parts: &[("rabbitmq", "conformance"), ("rabbitmq_traps", "traps"), ("rabbitmq_foreign", "foreign publishers")],
 };
 
@@ -33,11 +39,26 @@ pub(crate) const KAFKA: Broker = Broker {
     title: "Kafka",
     releases: &["4.4"],
     url: "CONVOY_KAFKA_URL",
+    version: Some("CONVOY_KAFKA_RELEASE"),
+    ways: Some(("CONVOY_KAFKA_ASSIGNOR", &["cooperative-sticky", "range"])),
     parts: &[("kafka", "conformance")],
 };
 
-/// What was run on a broker, by name.
-pub(crate) type Parts = Vec<(&'static str, Result<Ran, String>)>;
+/// A broker that is up.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) url: String,
+    version: String,
+}
+
+/// What was run on one.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    /// Made of tests, or one that holds or not.
+    pub(crate) tests: bool,
+    pub(crate) ran: Result<Ran, String>,
+}
 
 pub(crate) fn run(args: &[String]) -> Result<bool, String> {
     let (backend, rest) = args.split_first().ok_or("say which: `conformance memory`, `… rabbitmq` or `… kafka`")?;
@@ -50,7 +71,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         }
         "rabbitmq" if rest.first().is_some_and(|arg| arg == "--via") => via(&mut summary, &rest[1..])?,
         "rabbitmq" if rest.first().is_some_and(|arg| arg == "--tls") => {
-            let (releases, rest) = RABBITMQ.asked(&rest[1..])?;
+            let Asked { releases, rest, .. } = RABBITMQ.asked(&rest[1..])?;
             tls(&mut summary, &releases, rest);
         }
         "rabbitmq" => RABBITMQ.conformance(&mut summary, rest)?,
@@ -61,64 +82,87 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
 }
 
 /// Who names a test means the target that has it: one that ran nothing is left out then, unless none ran anything.
-fn asked_for(mut parts: Parts, by_name: bool) -> Parts {
-    let ran_some = |ran: &Result<Ran, String>| ran.as_ref().is_ok_and(|ran| ran.passed + ran.failed > 0);
-    if by_name && parts.iter().any(|(_, ran)| ran_some(ran)) {
-        parts.retain(|(_, ran)| ran_some(ran));
+fn asked_for(mut parts: Vec<Part>, by_name: bool) -> Vec<Part> {
+    let ran_some = |part: &Part| part.ran.as_ref().is_ok_and(|ran| ran.passed + ran.failed > 0);
+    if by_name && parts.iter().any(ran_some) {
+        parts.retain(ran_some);
     }
     parts
+}
+
+/// What of a broker is asked for.
+struct Asked<'a> {
+    releases: Vec<&'static str>,
+    /// How many of its ways.
+    ways: usize,
+    /// What goes to the tests.
+    rest: &'a [String],
 }
 
 impl Broker {
     /// The suite on what is asked for.
     fn conformance(&self, summary: &mut Summary, args: &[String]) -> Result<(), String> {
-        let (releases, rest) = self.asked(args)?;
+        let Asked { releases, ways, rest } = self.asked(args)?;
         for release in releases {
-            self.on(summary, release, |url| {
-                asked_for(self.all(url, |target| suite(target, &[], rest)), !rest.is_empty())
+            self.on(summary, release, |running| {
+                asked_for(self.all(running, ways, |target| suite(target, &[], rest)), !rest.is_empty())
             });
         }
         Ok(())
     }
 
-    /// Which releases are asked for: the first, one by name, or all.
-    fn asked<'a>(&self, args: &'a [String]) -> Result<(Vec<&'static str>, &'a [String]), String> {
-        match args {
-            [all, rest @ ..] if all == "--all" => Ok((self.releases.to_vec(), rest)),
+    /// What is asked for: the first release, one by name, or all, in all ways.
+    fn asked<'a>(&self, args: &'a [String]) -> Result<Asked<'a>, String> {
+        Ok(match args {
+            [all, rest @ ..] if all == "--all" => Asked { releases: self.releases.to_vec(), ways: usize::MAX, rest },
             [option, name, rest @ ..] if option == "--release" => {
                 let found = self.releases.iter().find(|release| *release == name);
-                found
-                    .map(|release| (vec![*release], rest))
-                    .ok_or_else(|| format!("there is no release `{name}` of {}: {:?}", self.title, self.releases))
+                let why = || format!("there is no release `{name}` of {}: {:?}", self.title, self.releases);
+                Asked { releases: vec![found.ok_or_else(why)?], ways: 1, rest }
             }
-            rest => Ok((self.releases[..1].to_vec(), rest)),
-        }
+            rest => Asked { releases: self.releases[..1].to_vec(), ways: 1, rest },
+        })
     }
 
-    /// Runs each of its targets on the broker of this URL.
-    pub(crate) fn all(&self, url: &str, tests: impl Fn(&str) -> Program) -> Parts {
-        let run = |target| {
-            let tests = tests(target).env(self.url, url);
+    /// Runs each of its targets on a broker, in so many ways at most.
+    pub(crate) fn all(&self, on: &Running, ways: usize, tests: impl Fn(&str) -> Program) -> Vec<Part> {
+        let run = |target: &str, way: Option<&str>| {
+            let mut tests = tests(target).env(self.url, &on.url);
+            if let Some(name) = self.version {
+                tests = tests.env(name, &on.version);
+            }
+            if let (Some((name, _)), Some(way)) = (self.ways, way) {
+                tests = tests.env(name, way);
+            }
             if target == "rabbitmq_foreign" { Python::with_pika()?.for_tests(tests).run() } else { tests.run() }
         };
-        self.parts.iter().map(|(target, part)| (*part, run(*target))).collect()
+        let ways: Vec<Option<&str>> = match self.ways {
+            Some((_, all)) => all.iter().take(ways).map(|way| Some(*way)).collect(),
+            None => vec![None],
+        };
+        let each = ways.iter().flat_map(|way| self.parts.iter().map(move |part| (*way, part)));
+        let part = |(way, (target, name)): (Option<&str>, &(&str, &str))| {
+            let name = way.map_or_else(|| (*name).to_owned(), |way| format!("{name} ({way})"));
+            Part { name, tests: true, ran: run(target, way) }
+        };
+        each.map(part).collect()
     }
 
     /// Starts it unless it is up, does something with it, and ends it if it was started here.
-    pub(crate) fn on(&self, summary: &mut Summary, release: &str, with: impl FnOnce(&str) -> Parts) {
+    pub(crate) fn on(&self, summary: &mut Summary, release: &str, with: impl FnOnce(&Running) -> Vec<Part>) {
         let up = brokers(&["up", self.name, "--release", release]);
         let ran = up.as_ref().ok();
         let (version, url) = (said(ran, "version"), said(ran, "endpoint"));
         let fresh = ran.is_some_and(|ran| ran.says("fresh=true"));
-        let on = format!("{} {}", self.title, version.as_deref().unwrap_or(release));
+        let version = version.unwrap_or_else(|| release.to_owned());
+        let on = format!("{} {version}", self.title);
         // A broker that does not come up fails the whole: what it was for did not run.
         if summary.work(&format!("{on}: start"), up)
             && let Some(url) = url
         {
-            for (name, ran) in with(&url) {
-                let is_tests = self.parts.iter().any(|(_, tests)| *tests == name);
+            for Part { name, tests, ran } in with(&Running { url, version }) {
                 let name = format!("{name}, {on}");
-                if is_tests {
+                if tests {
                     summary.tests(&name, ran);
                 } else {
                     summary.one(&name, ran);
@@ -161,7 +205,7 @@ fn via(summary: &mut Summary, args: &[String]) -> Result<(), String> {
         [way, rest @ ..] if way == "testcontainers" => rest,
         _ => return Err("say which way: `--via testcontainers`".to_owned()),
     };
-    let (releases, rest) = RABBITMQ.asked(rest)?;
+    let Asked { releases, rest, .. } = RABBITMQ.asked(rest)?;
     let features = ["--package", "convoy-conformance", "--features", "testcontainers", "--example", "contained"];
     if !summary.work("compile", cargo(["build", "--release"].iter().chain(&features)).run()) {
         return Ok(());

@@ -4,11 +4,12 @@ use std::fs;
 
 use crate::chaos;
 use crate::command::{Program, built, cargo, program, root};
-use crate::conformance::{Broker, KAFKA, RABBITMQ, tls};
+use crate::conformance::{Broker, KAFKA, Part, RABBITMQ, tls};
 use crate::summary::Summary;
 
 /// One build serves every part: the same packages, features and profile each time.
-const BUILD: &[&str] = &["test", "--release", "--workspace", "--features", "convoy-conformance/sim,convoy-mq/rabbitmq"];
+const BUILD: &[&str] =
+    &["test", "--release", "--workspace", "--features", "convoy-conformance/sim,convoy-mq/rabbitmq,convoy-mq/kafka"];
 
 /// The examples that `cargo test` leaves out, since it has one of them as a test: with the same features, so that nothing is compiled twice.
 const BUILD_CHAOS: &[&str] = &[
@@ -16,7 +17,7 @@ const BUILD_CHAOS: &[&str] = &[
     "--release",
     "--workspace",
     "--features",
-    "convoy-conformance/sim,convoy-mq/rabbitmq",
+    "convoy-conformance/sim,convoy-mq/rabbitmq,convoy-mq/kafka",
     "--example",
     "chaos",
     "--example",
@@ -122,11 +123,13 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
 fn on_broker(summary: &mut Summary, broker: &Broker, extent: &Extent) -> Result<(), String> {
     let orders = built()?.join("examples").join("orders");
     for release in broker.releases.iter().take(extent.releases) {
-        broker.on(summary, release, |url| {
-            let mut ran = broker.all(url, |target| with_cargo(&["--no-fail-fast", "--test", target]));
-            let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
-            ran.push(("example orders", program(&orders, failing).run()));
-            ran
+        let ways = if extent.all { usize::MAX } else { 1 };
+        broker.on(summary, release, |on| {
+            let mut parts = broker.all(on, ways, |target| with_cargo(&["--no-fail-fast", "--test", target]));
+            let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", &on.url];
+            let orders = Part { name: "example orders".to_owned(), tests: false, ran: program(&orders, failing).run() };
+            parts.push(orders);
+            parts
         });
     }
     Ok(())

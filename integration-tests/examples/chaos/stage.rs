@@ -1,7 +1,6 @@
 //! Everything that takes part in a run: the broker, and for each worker a link that can be spoilt and a place in which its lives follow each other.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -141,6 +140,8 @@ impl Stage {
         let quota = self.args.messages / PRODUCERS as u64;
         let left = quota.saturating_sub(slot.before.offered.load(Ordering::Relaxed));
         if slot.at >= CONSUMERS && (left == 0 || slot.finished.load(Ordering::Relaxed)) {
+            // One that was killed when it had handed over all is done, too.
+            slot.finished.store(true, Ordering::Relaxed);
             return Ok(());
         }
         let process = self.next.fetch_add(1, Ordering::Relaxed);

@@ -19,6 +19,7 @@ const LINTED: &[&[&str]] = &[
     &["--package", "convoy-mq", "--no-default-features", "--features", "memory"],
     &["--package", "convoy-mq", "--no-default-features", "--features", "rabbitmq"],
     &["--package", "convoy-mq", "--all-targets", "--features", "rabbitmq-tls"],
+    &["--package", "convoy-mq", "--all-targets", "--features", "kafka"],
     &["--package", "convoy-core", "--no-default-features"],
     &["--package", "convoy-core", "--no-default-features", "--features", "json"],
     &["--package", "convoy-core", "--no-default-features", "--features", "runtime"],
