@@ -88,8 +88,8 @@ pub(crate) fn consumer(options: &Options, role: &str, group: &str) -> ClientConf
     unguarded(options, config)
 }
 
-/// A producer's.
-pub(crate) fn producer(options: &Options, role: &str, limit: std::time::Duration) -> ClientConfig {
+/// A producer's. Without a limit a record is sent until it is known what became of it: what was given up while it was on its way could still land, behind what was sent after it.
+pub(crate) fn producer(options: &Options, role: &str, limit: Option<std::time::Duration>) -> ClientConfig {
     let mut config = base(options, role);
     config
         .set("enable.idempotence", "true")
@@ -97,8 +97,8 @@ pub(crate) fn producer(options: &Options, role: &str, limit: std::time::Duration
         .set("max.in.flight.requests.per.connection", "5")
         .set("partitioner", "murmur2_random")
         .set("linger.ms", "1")
-        .set("message.timeout.ms", limit.as_millis().max(10).to_string())
-        .set("request.timeout.ms", options.answer_limit.min(limit).as_millis().max(10).to_string())
+        .set("message.timeout.ms", limit.map_or("0".to_owned(), |limit| limit.as_millis().max(10).to_string()))
+        .set("request.timeout.ms", options.answer_limit.as_millis().max(10).to_string())
         .set("message.max.bytes", (options.max_message + (64 << 10)).to_string());
     unguarded(options, config)
 }

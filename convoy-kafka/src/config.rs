@@ -48,7 +48,6 @@ pub struct Options {
     pub(crate) max_poll_interval: Duration,
     pub(crate) handover: Duration,
     pub(crate) answer_limit: Duration,
-    pub(crate) send_limit: Duration,
     pub(crate) settle_count: u32,
     pub(crate) settle_interval: Duration,
     pub(crate) prefetch: u32,
@@ -191,9 +190,8 @@ impl Options {
             session_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_millis(500),
             max_poll_interval: Duration::from_secs(300),
-            handover: Duration::from_secs(30),
+            handover: Duration::from_secs(5),
             answer_limit: Duration::from_secs(10),
-            send_limit: Duration::from_secs(30),
             settle_count: 2_000,
             settle_interval: Duration::from_millis(250),
             prefetch: 10_000,
@@ -291,13 +289,11 @@ impl Options {
         heartbeat: Duration;
         /// How long convoy's own thread may be stuck before the member leaves; 5 min unless it is said. No lease lasts longer than this from its last turn.
         max_poll_interval: Duration;
-        /// How long a lane that moves to another member waits for running handlers; 30 s unless it is said, and at most a third of `max_poll_interval`.
+        /// How long a lane that moves to another member waits for running handlers; 5 s unless it is said, and at most a third of `max_poll_interval`. A member that waits for another one's hand-over
+        /// to end can prove nothing meanwhile: longer than `session_timeout` takes their rights from the others, too.
         handover: Duration;
         /// How long the broker may take to answer a request; 10 s unless it is said.
         answer_limit: Duration;
-        /// How long the client library may try to send a record; 30 s unless it is said, which is what a sender waits. No more than that is of use: a session whose send had no answer cannot be resumed
-        /// before this is over.
-        send_limit: Duration;
         /// Commit when so many messages of a lane are done; 2 000 unless it is said.
         settle_count: u32;
         /// Commit when the oldest that is done is so old; 250 ms unless it is said. When nothing is left to do it is committed at once, but not more often than five times in this time.
@@ -372,7 +368,6 @@ impl Options {
             "max_poll_interval" => self.max_poll_interval = duration(name, value)?,
             "handover" => self.handover = duration(name, value)?,
             "answer_limit" => self.answer_limit = duration(name, value)?,
-            "send_limit" => self.send_limit = duration(name, value)?,
             "settle_count" => self.settle_count = number(name, value)?,
             "settle_interval" => self.settle_interval = duration(name, value)?,
             "prefetch" => self.prefetch = number(name, value)?,
@@ -415,7 +410,6 @@ impl Options {
             ("min_insync", self.min_insync == Some(0)),
             ("heartbeat", self.heartbeat < Duration::from_millis(1)),
             ("answer_limit", self.answer_limit < Duration::from_millis(1)),
-            ("send_limit", self.send_limit < Duration::from_millis(10)),
             ("settle_count", self.settle_count == 0),
             ("prefetch", self.prefetch == 0),
             ("prefetch_bytes", self.prefetch_bytes < 1024),
@@ -580,7 +574,7 @@ mod tests {
     #[test]
     fn a_url_says_everything_that_the_builder_says() {
         let url = "kafka://me:p%40ss%2F@127.0.0.1:9093,localhost,[::1]:9094?sasl=plain&lanes=8&replication=3&min_insync=2&retention=24h&hash=crc32&start=latest\
-                   &assignor=range&session_timeout=6s&heartbeat=300ms&max_poll_interval=1m&handover=9s&answer_limit=2s&send_limit=7s&settle_count=10&settle_interval=20ms\
+                   &assignor=range&session_timeout=6s&heartbeat=300ms&max_poll_interval=1m&handover=9s&answer_limit=2s&settle_count=10&settle_interval=20ms\
                    &prefetch=50&prefetch_bytes=1MiB&max_message=2KiB&lane_check=5s&auto_create=true&plaintext=true&client_id=x&group_protocol=classic\
                    &unguarded.socket.keepalive.enable=true";
         let read = Options::from_url(url).unwrap();
@@ -592,7 +586,6 @@ mod tests {
         assert_eq!((read.session_timeout, read.heartbeat), (Duration::from_secs(6), Duration::from_millis(300)));
         assert_eq!((read.max_poll_interval, read.handover), (Duration::from_secs(60), Duration::from_secs(9)));
         assert_eq!((read.answer_limit, read.lane_check), (Duration::from_secs(2), Duration::from_secs(5)));
-        assert_eq!(read.send_limit, Duration::from_secs(7));
         assert_eq!((read.settle_count, read.settle_interval), (10, Duration::from_millis(20)));
         assert_eq!((read.prefetch, read.prefetch_bytes, read.max_message), (50, 1 << 20, 2048));
         assert!(read.auto_create && read.plaintext && !read.tls);

@@ -38,6 +38,7 @@ pub(crate) struct Opened {
 impl KafkaSource {
     pub(crate) fn start(options: &Options, opened: Opened, copies: Arc<Copies>) -> Result<Self> {
         let Opened { names, lanes, allowed, number } = opened;
+        copies.open()?;
         let config = client::consumer(options, &format!("consumer-{number}"), &names.group);
         let shared = Arc::new(Shared::new(options.clone(), names, lanes, allowed, copies));
         let first = reader::connect(&config, &shared)?;

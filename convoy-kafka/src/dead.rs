@@ -71,8 +71,13 @@ impl Outcomes for Told {
 
 impl Copies {
     pub(crate) fn new(options: &Options) -> Self {
-        let config = client::producer(options, "dead-letters", options.answer_limit);
+        let config = client::producer(options, "dead-letters", Some(options.answer_limit));
         Self { publisher: Publisher::new(config, Arc::new(Told)) }
+    }
+
+    /// Makes its client, so that no copy waits for that.
+    pub(crate) fn open(&self) -> Result<()> {
+        self.publisher.open()
     }
 
     /// Puts a copy into the store of this consumer's group. The answer is told to it. Never waits.

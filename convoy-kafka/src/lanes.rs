@@ -92,7 +92,11 @@ pub(crate) struct Held {
     pub(crate) grant: Grant,
     lease: Arc<LeaseCell>,
     /// What a commit says.
-    pub(crate) told: Done,
+    told: Done,
+    /// What the broker is known to have, or may have.
+    known: Done,
+    /// Whether it was committed under this grant: a group that has committed nothing would begin somewhere else after a crash.
+    pub(crate) committed: bool,
     /// What the holder before knew, until all of it has been passed.
     before: Option<Done>,
     /// The first offset that was not seen.
@@ -111,6 +115,16 @@ impl Held {
     /// The first offset that was not seen.
     pub(crate) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// A settlement ended. One that did not happen must not happen later, with a commit that only proves the right.
+    pub(crate) fn settled(&mut self, answer: Answer) {
+        match answer {
+            // Unless the next one is there already.
+            Answer::NotApplied if self.ticket.is_none() => self.told = self.known.clone(),
+            Answer::NotApplied => {}
+            _ => self.known = self.told.clone(),
+        }
     }
 }
 
@@ -194,6 +208,8 @@ impl Shared {
             grant,
             lease: Arc::clone(&lease),
             told: done.clone(),
+            known: done.clone(),
+            committed: false,
             before: (done.end > done.watermark).then(|| done.clone()),
             next: done.watermark,
             passing: false,

@@ -19,7 +19,7 @@ use crate::outbox::Outbox;
 use crate::publisher::{Outcomes, Publisher, Record, Refusal};
 use crate::{client, envelope, error, hashing};
 
-/// When the oldest record has no answer for so long, no more are handed to the client library: what waits here can still be told that it never left.
+/// When the oldest record of a lane has no answer for so long, no more of that lane are handed to the client library: what waits here can still be told that it never left.
 const STALLED: Duration = Duration::from_secs(1);
 /// What waits for room is tried again after this.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -53,8 +53,8 @@ struct State {
     /// What was, and has no outcome, with the time until which its sender waits.
     out: Map<Ticket, Moment>,
     by_time: BTreeSet<(Moment, Ticket)>,
-    /// When what is out left, oldest first; some of it may have its outcome.
-    left: VecDeque<(Moment, Ticket)>,
+    /// By lane, when what is out left, oldest first; some of it may have its outcome.
+    left: Map<u32, VecDeque<(Moment, Ticket)>>,
     /// What became of what was told as unknown.
     fates: Map<Ticket, Option<Fate>>,
     closed: bool,
@@ -74,55 +74,59 @@ impl KafkaSink {
             sent: Outbox::new(),
             moved: Notify::new(),
         });
-        let config = client::producer(options, "producer", options.send_limit);
+        let config = client::producer(options, "producer", None);
         let publisher = Arc::new(Publisher::new(config, Arc::clone(&shared)));
         publisher.open()?;
         Ok(Self { options: options.clone(), shared, publisher })
     }
 
-    /// Hands out what may leave, in order.
+    /// Hands out what may leave, in order. What is to go to a lane that does not answer waits.
     fn publish(&self, state: &mut State) {
-        while !self.is_stalled(state)
-            && let Some(run) = state.waiting.pop_front()
-        {
-            if let Some((kind, why)) = &state.failed {
-                let outcome = Err(Error::new(*kind, "send").because(why.clone()).with_outcome(Outcome::NotApplied));
-                self.shared.sent.push(Sent { ticket: run.ticket, outcome });
+        let mut waits = VecDeque::new();
+        while let Some(run) = state.waiting.pop_front() {
+            let lane = hashing::lane(&run.session, self.shared.lanes);
+            if state.is_stalled(lane) {
+                waits.push_back(run);
                 continue;
             }
-            let Some(content) = run.messages.first() else {
-                let outcome = Err(Error::new(ErrorKind::InvalidMessage, "send").because("a run has one message here"));
-                self.shared.sent.push(Sent { ticket: run.ticket, outcome });
-                continue;
-            };
-            let record = Record {
-                topic: &self.shared.channel,
-                partition: hashing::lane(&run.session, self.shared.lanes),
-                key: envelope::key(&run.session),
-                body: content.body(),
-                headers: envelope::outgoing(content),
-            };
-            let (ticket, until) = (run.ticket, run.until);
-            match self.publisher.send(record, ticket) {
-                Ok(()) => {
-                    state.out.insert(ticket, until);
-                    state.by_time.insert((until, ticket));
-                    state.left.push_back((now(), ticket));
-                }
-                Err((Refusal::Full, _)) => {
-                    state.waiting.push_front(run);
-                    return;
-                }
-                Err((Refusal::Failed(why), _)) => self.shared.sent.push(Sent { ticket, outcome: Err(why) }),
+            if let Err(run) = self.send(state, lane, run) {
+                waits.push_back(run);
+                break;
             }
         }
+        waits.append(&mut state.waiting);
+        state.waiting = waits;
     }
 
-    fn is_stalled(&self, state: &mut State) -> bool {
-        while state.left.front().is_some_and(|(_, ticket)| !state.is_unanswered(*ticket)) {
-            state.left.pop_front();
+    /// Hands one over. It comes back when there is no room.
+    fn send(&self, state: &mut State, lane: u32, run: Run) -> std::result::Result<(), Run> {
+        let ticket = run.ticket;
+        let fails = |why: Error| self.shared.sent.push(Sent { ticket, outcome: Err(why) });
+        if let Some((kind, why)) = &state.failed {
+            fails(Error::new(*kind, "send").because(why.clone()).with_outcome(Outcome::NotApplied));
+            return Ok(());
         }
-        state.left.front().is_some_and(|(at, _)| now().since(*at) >= STALLED)
+        let Some(content) = run.messages.first() else {
+            fails(Error::new(ErrorKind::InvalidMessage, "send").because("a run has one message here"));
+            return Ok(());
+        };
+        let record = Record {
+            topic: &self.shared.channel,
+            partition: lane,
+            key: envelope::key(&run.session),
+            body: content.body(),
+            headers: envelope::outgoing(content),
+        };
+        match self.publisher.send(record, ticket) {
+            Ok(()) => {
+                state.out.insert(ticket, run.until);
+                state.by_time.insert((run.until, ticket));
+                state.left.entry(lane).or_default().push_back((now(), ticket));
+            }
+            Err((Refusal::Full, _)) => return Err(run),
+            Err((Refusal::Failed(why), _)) => fails(why),
+        }
+        Ok(())
     }
 
     /// Tells those whose time is over, sends what may leave, and says when there is something to do again.
@@ -177,10 +181,19 @@ impl KafkaSink {
 }
 
 impl State {
-    /// Whether the client library has not said yet what became of it.
-    fn is_unanswered(&self, ticket: Ticket) -> bool {
-        self.out.contains_key(&ticket) || self.fates.get(&ticket) == Some(&None)
+    fn is_stalled(&mut self, lane: u32) -> bool {
+        let Self { out, fates, left, .. } = self;
+        let Some(left) = left.get_mut(&lane) else { return false };
+        while left.front().is_some_and(|(_, ticket)| !is_unanswered(out, fates, *ticket)) {
+            left.pop_front();
+        }
+        left.front().is_some_and(|(at, _)| now().since(*at) >= STALLED)
     }
+}
+
+/// Whether the client library has not said yet what became of it.
+fn is_unanswered(out: &Map<Ticket, Moment>, fates: &Map<Ticket, Option<Fate>>, ticket: Ticket) -> bool {
+    out.contains_key(&ticket) || fates.get(&ticket) == Some(&None)
 }
 
 impl Outcomes for Shared {

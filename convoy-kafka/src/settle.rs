@@ -88,7 +88,7 @@ impl Commits {
             shared.down.store(false, Ordering::Release);
             let valid_for = self.valid_for(asked_at);
             for grant in held.iter().filter(|_| !lost) {
-                if state.held(*grant).is_some() {
+                if state.held(*grant).is_some_and(|(_, held)| held.committed) {
                     state.tell(Event::Proved { grant: *grant, asked_at, valid_for });
                 }
             }
@@ -181,10 +181,10 @@ fn opening(state: &State) -> Vec<u32> {
 /// Tells how the settlement of one lane ended.
 fn settled(state: &mut State, told: &Told, answer: Answer) {
     let grant = told.grant;
-    if state.held(grant).is_none() {
-        return;
-    }
+    let Some((_, held)) = state.held(grant) else { return };
+    held.committed |= answer == Answer::Ok;
     if let Some(ticket) = told.ticket {
+        held.settled(answer);
         state.tell(Event::Settled { grant, ticket, answer });
     }
     if answer == Answer::Refused {

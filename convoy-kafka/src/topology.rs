@@ -89,15 +89,16 @@ impl Admin {
 
     /// The settings of topics and of a broker, as far as they may be seen.
     async fn settings(&self, topics: &[&str], broker: i32) -> Settings {
-        let mut wanted: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
-        wanted.push(ResourceSpecifier::Broker(broker));
-        let described = match self.client.describe_configs(&wanted, &self.options()).await {
-            Ok(described) => described,
-            Err(why) => {
-                tracing::debug!(error = %why, "settings could not be asked for");
-                Vec::new()
+        // A broker's go to that broker, and with no others.
+        let of_topics: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let of_broker = [ResourceSpecifier::Broker(broker)];
+        let mut described = Vec::new();
+        for wanted in [&of_topics[..], &of_broker[..]] {
+            match self.client.describe_configs(wanted, &self.options()).await {
+                Ok(of) => described.extend(of),
+                Err(why) => tracing::debug!(error = %why, "settings could not be asked for"),
             }
-        };
+        }
         let mut settings = Settings::default();
         for of in described.into_iter().flatten() {
             settings.take(of);
@@ -241,7 +242,11 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
         let options = of_channel(options, spec)?;
         let groups =
             spec.groups().iter().map(|group| Names::new(spec.name(), group)).collect::<Result<Vec<Names>>>()?;
-        names::channel(spec.name())?;
+        if let Err(why) = names::channel(spec.name()) {
+            let what = format!("the channel `{}` does not exist: {why}", spec.name().escape_debug());
+            findings.push(Finding::new(Severity::Breaks, "channel-missing", what, "give it a name that a topic can have"));
+            continue;
+        }
         findings.extend(look(&options, spec.name(), &groups).await?.1);
     }
     Ok(findings)

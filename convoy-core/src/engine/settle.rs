@@ -341,6 +341,8 @@ impl Engine {
         let g = &mut self.grants[gi];
         // What waits since then still does.
         let since = if told.is_empty() { now } else { g.told_since };
+        // Before what was done since: of each session in order, as the answer to the next one is told.
+        let done_since = std::mem::take(&mut g.untold);
         for position in told {
             if let Some(entry) = g.entry(*position)
                 && let Stage::Told(_) = entry.stage
@@ -349,6 +351,7 @@ impl Engine {
                 g.untold.push(*position);
             }
         }
+        g.untold.extend(done_since);
         g.told_in_front = 0;
         g.passed |= told.is_empty();
         g.untold_since = g.untold_since.min(since);

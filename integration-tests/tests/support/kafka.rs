@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use convoy_conformance::suite::{Fault, Faults, GROUP, Harness, Hook, Shape, Stage, Wishes};
 
-use crate::kafka_group::{self, Member};
+use crate::kafka_group::{Coordinator, Member};
 use crate::kafka_wire::{Gate, Wire};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -63,18 +63,19 @@ impl Harness for Kafka {
         let channel = format!("suite-{:08x}-{}", self.run, self.stages.fetch_add(1, Ordering::Relaxed));
         let unreached = |why: std::io::Error| Error::new(ErrorKind::Disconnected, "stage").caused_by(why);
         let wire = Wire::start(self.broker).await.map_err(unreached)?;
+        let coordinator = Coordinator::connect(self.broker).map_err(unreached)?;
         let url = format!("kafka://127.0.0.1:{}?assignor={}", wire.port, assignor());
         let options = Options::from_url(&url)?
             .lanes(wishes.lanes)
             .session_timeout(wishes.lock)
             .heartbeat(HEARTBEAT)
-            .send_limit(Duration::from_secs(5))
             .max_message(wishes.max_message)
             .auto_create(true);
         let broker = Broker::new(KafkaBroker::connect(options).await?);
         broker.provision(&Topology::new().channel(ChannelSpec::new(&channel).group(GROUP))).await?;
         let faults = KafkaFaults {
             wire: Arc::new(wire),
+            coordinator,
             runtime: Handle::current(),
             broker: self.broker,
             channel: channel.clone(),
@@ -91,6 +92,7 @@ fn assignor() -> String {
 
 struct KafkaFaults {
     wire: Arc<Wire>,
+    coordinator: Coordinator,
     runtime: Handle,
     broker: u16,
     channel: String,
@@ -107,10 +109,10 @@ impl KafkaFaults {
     fn until<T>(&self, mut found: impl FnMut(&[Member]) -> Option<T>, group: &str) -> Option<T> {
         let give_up = Instant::now() + PATIENCE;
         while Instant::now() < give_up {
-            if let Some(found) = found(&kafka_group::members(self.broker, group)) {
+            if let Some(found) = self.coordinator.members(group).ok().and_then(|members| found(&members)) {
                 return Some(found);
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
         None
     }
@@ -121,7 +123,7 @@ impl KafkaFaults {
     }
 
     fn throw_out(&self, group: &str, member: &Member) -> bool {
-        kafka_group::throw_out(self.broker, group, member).unwrap_or(false)
+        self.coordinator.throw_out(group, member).unwrap_or(false)
     }
 
     /// Its holder is out of the group, and comes back.

@@ -109,6 +109,27 @@ fn the_life_of_a_dead_letter() {
 }
 
 #[test]
+fn what_did_not_happen_is_told_before_what_was_done_since() {
+    for (answer, said) in [(Answer::NotApplied, "NotApplied"), (Answer::Unknown, "Unknown")] {
+        let limits = Limits { settle: crate::backend::SettleStyle::Open { most: 8 }, ..Limits::lanes() };
+        let mut w = observed(config().retry, limits);
+        let lane = w.lane(0);
+        w.deliver_all(lane, &[("a", 0), ("a", 1), ("b", 2)]);
+        w.starts();
+        w.done("a@0");
+        w.advance(250 * MS);
+        w.starts();
+        w.done("a@1");
+        w.notes.clear();
+        w.answer(answer);
+        w.advance(250 * MS);
+        w.answer(Answer::Ok);
+        let told: Vec<String> = notes(&mut w).into_iter().filter(|note| note.starts_with("settled")).collect();
+        assert_eq!(told, [&format!("settled 1 a@0 {said}"), "settled 1 a@0 Ok", "settled 1 a@1 Ok"]);
+    }
+}
+
+#[test]
 fn an_end_after_the_grant_does_not_count() {
     let mut w = observed(config().retry, Limits::lanes());
     let lane = w.lane(0);
