@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) client_id: String,
+    pub(crate) group_prefix: String,
     pub(crate) lanes: Option<u32>,
     pub(crate) replication: Option<u16>,
     pub(crate) min_insync: Option<u16>,
@@ -180,6 +181,7 @@ impl Options {
             tls_cert: None,
             tls_key: None,
             client_id: "convoy".to_owned(),
+            group_prefix: String::new(),
             lanes: None,
             replication: None,
             min_insync: None,
@@ -251,6 +253,14 @@ impl Options {
     #[must_use]
     pub fn client_id(mut self, name: impl Into<String>) -> Self {
         self.client_id = name.into();
+        self
+    }
+
+    /// What stands before the name of a consumer group at the broker; nothing unless it is said. A group id belongs to the cluster and not to a channel: consumers of two channels whose groups have one
+    /// name are members of one Kafka group. Each keeps its own lanes and positions, but a change of one is a rebalance of both.
+    #[must_use]
+    pub fn group_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.group_prefix = prefix.into();
         self
     }
 
@@ -354,6 +364,7 @@ impl Options {
                 self.sasl = one_of(name, value, &[Sasl::ScramSha512, Sasl::ScramSha256, Sasl::Plain], |s| s.name())?;
             }
             "client_id" => self.client_id = value.to_owned(),
+            "group_prefix" => self.group_prefix = value.to_owned(),
             "start" => {
                 let word = |start| if start == Start::Earliest { "earliest" } else { "latest" };
                 self.start = one_of(name, value, &[Start::Earliest, Start::Latest], word)?;
@@ -575,7 +586,7 @@ mod tests {
     fn a_url_says_everything_that_the_builder_says() {
         let url = "kafka://me:p%40ss%2F@127.0.0.1:9093,localhost,[::1]:9094?sasl=plain&lanes=8&replication=3&min_insync=2&retention=24h&hash=crc32&start=latest\
                    &assignor=range&session_timeout=6s&heartbeat=300ms&max_poll_interval=1m&handover=9s&answer_limit=2s&settle_count=10&settle_interval=20ms\
-                   &prefetch=50&prefetch_bytes=1MiB&max_message=2KiB&lane_check=5s&auto_create=true&plaintext=true&client_id=x&group_protocol=classic\
+                   &prefetch=50&prefetch_bytes=1MiB&max_message=2KiB&lane_check=5s&auto_create=true&plaintext=true&client_id=x&group_prefix=team.&group_protocol=classic\
                    &unguarded.socket.keepalive.enable=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!(read.credentials, Some(("me".to_owned(), "p@ss/".to_owned())));
@@ -589,7 +600,7 @@ mod tests {
         assert_eq!((read.settle_count, read.settle_interval), (10, Duration::from_millis(20)));
         assert_eq!((read.prefetch, read.prefetch_bytes, read.max_message), (50, 1 << 20, 2048));
         assert!(read.auto_create && read.plaintext && !read.tls);
-        assert_eq!(read.client_id, "x");
+        assert_eq!((read.client_id.as_str(), read.group_prefix.as_str()), ("x", "team."));
         assert_eq!(read.unguarded, [("socket.keepalive.enable".to_owned(), "true".to_owned())]);
         let plain = Options::from_url("kafka://localhost").unwrap();
         assert_eq!((plain.bootstrap().as_str(), &plain.credentials), ("localhost:9092", &None));
