@@ -91,6 +91,7 @@ impl Life {
         {
             let mut state = shared.state();
             state.abandoned = false;
+            state.left_paused.clear();
             (state.commits_begun, state.commits_ended) = (0, 0);
         }
         shared.takes_a_turn();

@@ -65,16 +65,18 @@ impl Admin {
         AdminOptions::new().request_timeout(Some(self.limit)).operation_timeout(Some(self.limit))
     }
 
-    /// Asks for a topic; nothing is found where there is none. Gives the number of the broker that answered beside it.
+    /// Asks for a topic; nothing is found where there is none. Gives the number of some broker beside it.
     async fn find(self: &std::sync::Arc<Self>, topic: &str, operation: &'static str) -> Result<(Option<Found>, i32)> {
         let (admin, topic) = (std::sync::Arc::clone(self), topic.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = admin.client.inner().fetch_metadata(Some(&topic), admin.limit);
             let metadata = metadata.map_err(|e| error::of(e, operation))?;
+            // The one that answered has no number yet where it was only just reached.
+            let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
             let of = metadata.topics().iter().find(|of| of.name() == topic);
             let refused = of.and_then(|of| of.error()).map(RDKafkaErrorCode::from);
             match refused {
-                Some(code) if error::is_missing(code) => return Ok((None, metadata.orig_broker_id())),
+                Some(code) if error::is_missing(code) => return Ok((None, broker)),
                 Some(code) => return Err(error::of_code(code, operation).with("topic", &topic)),
                 None => {}
             }
@@ -82,7 +84,7 @@ impl Admin {
                 partitions: u32::try_from(of.partitions().len()).unwrap_or(u32::MAX),
                 replicas: of.partitions().iter().map(|of| of.replicas().len()).min().unwrap_or_default(),
             });
-            Ok((found, metadata.orig_broker_id()))
+            Ok((found, broker))
         });
         asked.await.unwrap_or_else(|_| Err(error::closed(operation)))
     }
