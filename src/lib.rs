@@ -25,6 +25,7 @@
 //! | `memory` | yes | `memory://name`, the broker in this process, and the module `memory` |
 //! | `rabbitmq` | no | `amqp://user:password@host`, RabbitMQ, and the module `rabbitmq` |
 //! | `rabbitmq-tls` | no | the same with TLS: `amqps://` |
+//! | `rabbitmq-management` | no | a look at what only the HTTP API shows, policies and the version: the option `management` |
 //! | `json` | yes | `Json<T>` bodies and `Message::json` |
 
 pub use convoy_core::*;
