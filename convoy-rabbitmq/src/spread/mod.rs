@@ -3,6 +3,9 @@
 //! The broker alone decides who may take a lane's messages (its single active consumer): this is for balance only, and a wrong view of the members costs nothing else.
 //! The broker takes whoever registered first, so the way to move a lane is that everybody but its new owner registers again, behind it.
 
+#[cfg(test)]
+mod simulated;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
