@@ -14,15 +14,15 @@ const AGAIN_LIMIT: Duration = ms(8_000);
 /// So long after the one thing that befell a group is over they are there again.
 const ONE_LIMIT: Duration = ms(15_000);
 /// So long after the last of many faults is over.
-const SPOILT_LIMIT: Duration = ms(40_000);
+const SPOILT_LIMIT: Duration = ms(45_000);
 /// So long after that nothing moves.
 const LONG: Duration = ms(30_000);
 /// So many lanes are moved, at most, for each lane of each member and each change of the members.
-const MOVES: f64 = 0.4;
+const MOVES: f64 = 0.5;
 /// The same where words are lost, so that members come and go in each other's eyes.
 const MOVES_SPOILT: f64 = 1.5;
 /// So many probes are sent, at most, for each lane and each change of the members.
-const PROBES: f64 = 1.5;
+const PROBES: f64 = 3.0;
 /// So often a lane of the group changes hands, at most and on the average, when one member of three leaves or is killed.
 const HANDED: f64 = 1.25;
 
