@@ -44,7 +44,7 @@ pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, Produce
 #[cfg(feature = "runtime")]
 pub use observe::TracingObserver;
 pub use observe::{Observed, Observer};
-pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
+pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry, Turn};
 pub use position::{Fence, Position};
 pub use producer::{HaltedMessage, HaltedSession, Receipt, Resume, SendError};
 #[cfg(feature = "runtime")]

@@ -7,7 +7,7 @@ use super::claims::ClaimId;
 use crate::backend::{Answer, Event, Grant, LeaseCell, Loss, Place, Reason};
 use crate::error::Error;
 use crate::message::{Content, Inbound};
-use crate::policy::{Bounds, Defective, Foreign, Retry};
+use crate::policy::{Bounds, Defective, Foreign, Retry, Turn};
 use crate::position::Position;
 use crate::session::SessionId;
 use crate::time::Moment;
@@ -26,6 +26,8 @@ pub struct Config {
     pub idle_release: Duration,
     /// The same while others may be waiting for its place.
     pub idle_under_pressure: Duration,
+    /// How much of a session is handled before its place goes to another one, on brokers that lock sessions.
+    pub turn: Option<Turn>,
     /// How long the first evidence of a grant may take before it is given up.
     pub prove_within: Duration,
     /// How much is buffered.
@@ -53,6 +55,7 @@ impl Default for Config {
             grace: Duration::from_secs(2),
             idle_release: Duration::from_secs(1),
             idle_under_pressure: Duration::ZERO,
+            turn: None,
             prove_within: Duration::from_secs(30),
             bounds: Bounds::default(),
             foreign: Foreign::DeadLetter,

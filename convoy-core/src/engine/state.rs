@@ -76,6 +76,9 @@ pub(super) struct GrantState {
     /// Somebody waits for the settlement.
     pub(super) urgent: bool,
     pub(super) leaving: Option<Leaving>,
+    /// Messages resolved under this right, and when the first of them was started.
+    pub(super) handled: u32,
+    pub(super) began: Option<Moment>,
     /// Since when nothing is to be done here.
     pub(super) idle_since: Option<Moment>,
     pub(super) idle_links: Links,

@@ -10,6 +10,7 @@ mod pulling;
 mod rights;
 mod sending;
 mod settling;
+mod turns;
 
 use super::act::Act;
 use super::run::Scenario;
@@ -61,6 +62,7 @@ pub(super) fn all() -> Vec<Scenario> {
         rights::ALL,
         sending::ALL,
         settling::ALL,
+        turns::ALL,
     ]
     .concat()
 }
