@@ -36,11 +36,11 @@ pub use consumer::Json;
 #[cfg(feature = "runtime")]
 pub use consumer::{
     Consumer, ConsumerBuilder, Delivery, Failure, Handler, Lease, Payload, Processor, ProcessorBuilder, Received,
-    Report, Session, Snapshot, Stuck, WithState, with_state,
+    Report, Router, RouterBuilder, Session, Snapshot, Stuck, Unknown, Versions, WithState, with_state,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Scope};
 pub use guarantee::{Claim, Guarantee, Guarantees, Support};
-pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, ProducerId, Redelivered, Stamp};
+pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, MessageType, ProducerId, Redelivered, Stamp};
 #[cfg(feature = "runtime")]
 pub use observe::TracingObserver;
 pub use observe::{Observed, Observer};

@@ -301,7 +301,7 @@ fn cause(why: Loss) -> Cause {
 fn why(code: &str) -> Reason {
     match code {
         "attempts-exhausted" | "time-exhausted" => Reason::Exhausted,
-        "handler" => Reason::Explicit,
+        "handler" | "unknown-type" => Reason::Explicit,
         _ => Reason::Malformed,
     }
 }

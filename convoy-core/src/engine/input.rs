@@ -164,8 +164,12 @@ pub enum Then {
     Retry,
     /// Another attempt after this time, whatever the policy says.
     RetryIn(Duration),
+    /// Another attempt after the wait that the policy gives, however often it failed: the policy's limits do not count.
+    Wait,
     /// The dead-letter store, at once.
     DeadLetter,
+    /// The same, for a reason with this code.
+    DeadLetterAs(&'static str),
     /// Stop the consumer.
     Stop,
 }

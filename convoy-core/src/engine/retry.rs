@@ -21,6 +21,11 @@ impl Engine {
         match then {
             Then::Retry => self.retry_or_give_up(now, si, detail, jitter),
             Then::RetryIn(wait) => self.wait(now, si, wait),
+            Then::Wait => {
+                let wait = self.config.retry.wait(failures, jitter);
+                self.wait(now, si, wait);
+            }
+            Then::DeadLetterAs(code) => self.set_aside(now, si, Reason::new(code, detail, failures)),
             Then::DeadLetter => self.set_aside(now, si, Reason::new("handler", detail, failures)),
             Then::Stop => self.stop(si, Reason::new("handler-stop", detail, failures)),
         }

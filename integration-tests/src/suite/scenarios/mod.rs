@@ -8,6 +8,7 @@ mod foreign;
 mod leaving;
 mod pulling;
 mod rights;
+mod routing;
 mod sending;
 mod settling;
 mod turns;
@@ -60,6 +61,7 @@ pub(super) fn all() -> Vec<Scenario> {
         leaving::ALL,
         pulling::ALL,
         rights::ALL,
+        routing::ALL,
         sending::ALL,
         settling::ALL,
         turns::ALL,
