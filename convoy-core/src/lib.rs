@@ -23,6 +23,8 @@ mod position;
 pub mod producer;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "runtime")]
+mod sentinel;
 mod session;
 mod sync;
 mod time;
@@ -51,6 +53,8 @@ pub use producer::{HaltedMessage, HaltedSession, Receipt, Resume, SendError};
 pub use producer::{Producer, ProducerOptions, SendAllError, Sending, SendingAll};
 #[cfg(feature = "runtime")]
 pub use runtime::shutdown_signal;
+#[cfg(feature = "runtime")]
+pub use sentinel::{Deviation, DeviationKind, Sentinel, SentinelCounts, SentinelOptions};
 pub use session::{IntoSessionId, SessionId};
 pub use time::Moment;
 pub use topology::{ChannelSpec, Finding, Severity, Topology};

@@ -228,7 +228,7 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                     record(What::SettleReq { session, message, grant: self.grant(grant), kind });
                 }
             }
-            Note::SetAside { grant, session, position: at, answer: given } => {
+            Note::SetAside { grant, session, position: at, answer: given, .. } => {
                 if let Some((session, message)) = seen.at(session, *at) {
                     let (grant, store) = (self.grant(grant), Store::Dead);
                     record(What::Copied { session, message, grant, store, answer: answer(*given) });

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         if extent.releases > 0 {
             with_faults(&mut summary)?;
         }
-        for bench in ["engine", "memory"].iter().filter(|_| extent.all) {
+        for bench in ["engine", "memory", "sentinel"].iter().filter(|_| extent.all) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
     }

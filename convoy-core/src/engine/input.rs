@@ -275,7 +275,7 @@ pub enum Note {
     /// A message is resolved here; the broker is told.
     SettleRequested { grant: Grant, session: SessionId, position: Position, how: How, reason: Option<&'static str> },
     /// The copy for the dead-letter store was answered.
-    SetAside { grant: Grant, session: SessionId, position: Position, answer: Answer },
+    SetAside { grant: Grant, session: SessionId, position: Position, content: Arc<Content>, answer: Answer },
     /// The broker answered the settlement of a message.
     Settled { grant: Grant, session: SessionId, position: Position, answer: Answer },
     /// The message is tried again after the wait.

@@ -1,5 +1,7 @@
 //! What follows a failed attempt: a wait in place, the dead-letter store, or a stop.
 
+use std::sync::Arc;
+
 use super::input::{How, Note, Then};
 use super::state::Step;
 use super::timers::Timer;
@@ -141,7 +143,10 @@ impl Engine {
             return;
         }
         self.grants[gi].asides = self.grants[gi].asides.saturating_sub(1);
-        self.note(|e| Note::SetAside { grant, session: e.sessions[si].id.clone(), position: source, answer });
+        self.note(|e| {
+            let (session, content) = (e.sessions[si].id.clone(), Arc::clone(&e.nodes[head].content));
+            Note::SetAside { grant, session, position: source, content, answer }
+        });
         match answer {
             Answer::Ok => {
                 self.copy_is_safe(now, gi, si, source);

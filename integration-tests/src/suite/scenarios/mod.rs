@@ -12,6 +12,7 @@ mod routing;
 mod sending;
 mod settling;
 mod turns;
+mod watching;
 
 use super::act::Act;
 use super::run::Scenario;
@@ -65,6 +66,7 @@ pub(super) fn all() -> Vec<Scenario> {
         sending::ALL,
         settling::ALL,
         turns::ALL,
+        watching::ALL,
     ]
     .concat()
 }
