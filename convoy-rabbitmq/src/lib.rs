@@ -51,6 +51,7 @@
 //! channel.basic_publish("orders", str(slot(session)), body, mandatory=True,
 //!                       properties=pika.BasicProperties(headers={"convoy-session": session}, delivery_mode=2))
 //! ```
+//! The property `type`, if any, is the type of the message, by which a [`Router`](convoy_core::Router) calls its handlers.
 //! `examples/publish.py` in this crate is a whole publisher, hash included; the tests of this project run it on real brokers.
 //! A message in a lane where the hash would not put its session is reported as misrouted, and stops the consumer unless that is allowed.
 //!

@@ -164,8 +164,12 @@ pub enum Then {
     Retry,
     /// Another attempt after this time, whatever the policy says.
     RetryIn(Duration),
+    /// Another attempt after the wait that the policy gives, however often it failed: the policy's limits do not count.
+    Wait,
     /// The dead-letter store, at once.
     DeadLetter,
+    /// The same, for a reason with this code.
+    DeadLetterAs(&'static str),
     /// Stop the consumer.
     Stop,
 }
@@ -271,7 +275,7 @@ pub enum Note {
     /// A message is resolved here; the broker is told.
     SettleRequested { grant: Grant, session: SessionId, position: Position, how: How, reason: Option<&'static str> },
     /// The copy for the dead-letter store was answered.
-    SetAside { grant: Grant, session: SessionId, position: Position, answer: Answer },
+    SetAside { grant: Grant, session: SessionId, position: Position, content: Arc<Content>, answer: Answer },
     /// The broker answered the settlement of a message.
     Settled { grant: Grant, session: SessionId, position: Position, answer: Answer },
     /// The message is tried again after the wait.

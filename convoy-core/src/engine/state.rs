@@ -287,7 +287,7 @@ pub(super) struct Node {
     pub(super) position: Position,
     pub(super) defect: Option<Defect>,
     redelivered: Redelivered,
-    content: Arc<Content>,
+    pub(super) content: Arc<Content>,
     /// As it came, until it is handed out for the first time: one counted reference less to make and to drop.
     session: Option<SessionId>,
     pub(super) size: usize,
