@@ -56,7 +56,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         if extent.releases > 0 {
             with_faults(&mut summary)?;
         }
-        for bench in ["engine", "memory"].iter().filter(|_| extent.all) {
+        for bench in ["engine", "memory", "sentinel"].iter().filter(|_| extent.all) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
     }
@@ -98,6 +98,11 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
     let example = |name: &str, args: &[&str]| program(folder.join(name), args).run();
     summary.one("example quickstart", example("quickstart", &[]));
     summary.one("example orders", example("orders", &[]));
+    let new_type = ["lost=0", "out_of_order=0", "repeated=0", "waited=40"];
+    summary.expect("example new_type", 0, &new_type, example("new_type", &[]));
+    summary.expect("example new_type, lanes", 0, &new_type, example("new_type", &["--url", "memory://?lanes=8"]));
+    // Consumers that are told to skip what they do not know lose it, and the program says so.
+    summary.expect("example new_type, skipping", 1, &["held=false"], example("new_type", &["--unknown", "skip"]));
     let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3"];
     let ran = example("orders", &failing);
     summary.expect("example orders, failing", 0, &["violations=0", "dead_letters=10"], ran);
@@ -112,13 +117,15 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
 
 /// A real broker is started, or one that is up is used, and what it is for is run on it.
 fn rabbitmq(summary: &mut Summary, extent: &Extent) -> Result<(), String> {
-    let orders = built()?.join("examples").join("orders");
+    let folder = built()?.join("examples");
+    let (orders, new_type) = (folder.join("orders"), folder.join("new_type"));
     for release in &RELEASES[..extent.releases] {
         on_rabbitmq(summary, release, |url| {
             let run = |(target, part)| (part, on_url(target, with_cargo(&["--no-fail-fast", "--test", target]), url));
             let mut ran: Parts = ON_RABBITMQ.map(run).into();
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", url];
             ran.push(("example orders", program(&orders, failing).run()));
+            ran.push(("example new_type", program(&new_type, ["--url", url]).run()));
             ran
         });
     }
