@@ -333,7 +333,10 @@ impl Options {
         let host =
             parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("url", "the URL names no host"))?;
         if !matches!(parsed.path(), "" | "/") || parsed.fragment().is_some() {
-            return Err(invalid("url", "nothing is between the brokers and the `?`: a channel is named where it is opened"));
+            return Err(invalid(
+                "url",
+                "nothing is between the brokers and the `?`: a channel is named where it is opened",
+            ));
         }
         let mut options = Self::new(host).port(parsed.port().unwrap_or(PORT));
         options.brokers.extend(others);
@@ -443,12 +446,12 @@ impl Options {
     fn validate_security(&self) -> Result<()> {
         let secure = cfg!(feature = "ssl");
         if self.tls && !secure {
-            let why =
-                "TLS is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
+            let why = "TLS is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
             return Err(invalid("tls", why));
         }
         if self.credentials.is_some() && self.sasl != Sasl::Plain && !secure {
-            let why = "SCRAM is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
+            let why =
+                "SCRAM is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
             return Err(invalid("sasl", why));
         }
         let files = [("tls_ca", &self.tls_ca), ("tls_cert", &self.tls_cert), ("tls_key", &self.tls_key)];
@@ -591,7 +594,10 @@ mod tests {
         let read = Options::from_url(url).unwrap();
         assert_eq!(read.credentials, Some(("me".to_owned(), "p@ss/".to_owned())));
         assert_eq!(read.bootstrap(), "127.0.0.1:9093,localhost:9092,[::1]:9094");
-        assert_eq!((read.sasl, read.hash, read.start, read.assignor), (Sasl::Plain, Hashing::Crc32, Start::Latest, Assignor::Range));
+        assert_eq!(
+            (read.sasl, read.hash, read.start, read.assignor),
+            (Sasl::Plain, Hashing::Crc32, Start::Latest, Assignor::Range)
+        );
         assert_eq!((read.lanes, read.replication, read.min_insync), (Some(8), Some(3), Some(2)));
         assert_eq!(read.retention, Some(Duration::from_secs(86_400)));
         assert_eq!((read.session_timeout, read.heartbeat), (Duration::from_secs(6), Duration::from_millis(300)));

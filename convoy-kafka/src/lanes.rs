@@ -443,7 +443,9 @@ impl State {
             let ticket = held.ticket.take();
             held.renew = false;
             match held.told.write(partitions, METADATA_UNITS) {
-                Ok(metadata) => told.push(Told { lane: *lane, grant: held.grant, ticket, offset: held.told.watermark, metadata }),
+                Ok(metadata) => {
+                    told.push(Told { lane: *lane, grant: held.grant, ticket, offset: held.told.watermark, metadata })
+                }
                 Err(why) => too_large.push((*lane, held.grant, ticket, why)),
             }
         }
