@@ -27,6 +27,7 @@
 //! | `kafka-ssl`, `kafka-ssl-vendored`, `kafka-zstd` | no | the same with TLS and SCRAM, by the system's OpenSSL or by one that is built; with records that zstd compressed |
 //! | `rabbitmq` | no | `amqp://user:password@host`, RabbitMQ, and the module `rabbitmq` |
 //! | `rabbitmq-tls` | no | the same with TLS: `amqps://` |
+//! | `rabbitmq-management` | no | a look at what only the HTTP API shows, policies and the version: the option `management` |
 //! | `json` | yes | `Json<T>` bodies and `Message::json` |
 
 pub use convoy_core::*;

@@ -34,3 +34,17 @@ async fn a_backend_that_is_not_built_names_its_feature() {
     let said = refused("memory://there").await;
     assert!(said.contains("feature `memory`"), "{said}");
 }
+
+#[cfg(not(feature = "kafka"))]
+#[tokio::test]
+async fn kafka_names_its_feature() {
+    let said = refused("kafka://127.0.0.1").await;
+    assert!(said.contains("feature `kafka`"), "{said}");
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn kafka_is_there_and_names_a_wrong_option() {
+    let said = refused("kafka://127.0.0.1?lane=8").await;
+    assert!(said.contains("`lane`"), "{said}");
+}

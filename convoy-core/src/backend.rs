@@ -272,7 +272,7 @@ pub enum Above {
 /// Why a message goes to a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// A short stable code: `attempts-exhausted`, `handler`, `no-session`, …
+    /// A short stable code: `attempts-exhausted`, `handler`, `unknown-type`, `no-session`, …
     pub code: &'static str,
     /// The last error, as text; at most [`Reason::MAX_DETAIL`] bytes.
     pub detail: String,

@@ -23,6 +23,8 @@ mod position;
 pub mod producer;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "runtime")]
+mod sentinel;
 mod session;
 mod sync;
 mod time;
@@ -36,21 +38,23 @@ pub use consumer::Json;
 #[cfg(feature = "runtime")]
 pub use consumer::{
     Consumer, ConsumerBuilder, Delivery, Failure, Handler, Lease, Payload, Processor, ProcessorBuilder, Received,
-    Report, Session, Snapshot, Stuck, WithState, with_state,
+    Report, Router, RouterBuilder, Session, Snapshot, Stuck, Unknown, Versions, WithState, with_state,
 };
 pub use error::{Error, ErrorKind, Outcome, Result, Scope};
 pub use guarantee::{Claim, Guarantee, Guarantees, Support};
-pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, ProducerId, Redelivered, Stamp};
+pub use message::{Content, Defect, Headers, Inbound, Message, MessageId, MessageType, ProducerId, Redelivered, Stamp};
 #[cfg(feature = "runtime")]
 pub use observe::TracingObserver;
 pub use observe::{Observed, Observer};
-pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry};
+pub use policy::{Bound, Bounds, Defective, Exhausted, Foreign, Limited, Retry, Turn};
 pub use position::{Fence, Position};
 pub use producer::{HaltedMessage, HaltedSession, Receipt, Resume, SendError};
 #[cfg(feature = "runtime")]
 pub use producer::{Producer, ProducerOptions, SendAllError, Sending, SendingAll};
 #[cfg(feature = "runtime")]
 pub use runtime::shutdown_signal;
+#[cfg(feature = "runtime")]
+pub use sentinel::{Deviation, DeviationKind, Sentinel, SentinelCounts, SentinelOptions};
 pub use session::{IntoSessionId, SessionId};
 pub use time::Moment;
 pub use topology::{ChannelSpec, Finding, Severity, Topology};

@@ -90,6 +90,27 @@ pub struct Stamp {
     pub skipped: bool,
 }
 
+/// A kind of message by its name on the wire, said once for those who send it and for those who route it.
+///
+/// ```
+/// use convoy_core::{Message, MessageType};
+///
+/// #[derive(serde::Serialize)]
+/// struct Paid { cents: u64 }
+///
+/// impl MessageType for Paid {
+///     const NAME: &str = "order.paid";
+/// }
+///
+/// let message = Message::typed("order-17", &Paid { cents: 990 })?;
+/// assert_eq!(message.content().type_name(), Some("order.paid"));
+/// # Ok::<(), convoy_core::Error>(())
+/// ```
+pub trait MessageType {
+    /// The name. It is stored with each message, so it never changes: a body that old consumers could not read is another type, with another name.
+    const NAME: &'static str;
+}
+
 /// A message on its way out.
 ///
 /// ```
@@ -146,6 +167,15 @@ impl Message {
         Ok(Self::new(session, body)?.with_content_type("application/json"))
     }
 
+    /// A message of a type that says its name, whose body is `value` as JSON.
+    ///
+    /// # Errors
+    /// As [`Message::json`].
+    #[cfg(feature = "json")]
+    pub fn typed<T: serde::Serialize + MessageType>(session: impl IntoSessionId, value: &T) -> Result<Self> {
+        Ok(Self::json(session, value)?.with_type(T::NAME))
+    }
+
     /// Takes another id than the one made for it, for instance to send a message again under its old id.
     #[must_use]
     pub fn with_id(mut self, id: MessageId) -> Self {
@@ -153,7 +183,7 @@ impl Message {
         self
     }
 
-    /// Names the type of the message, by which consumers route.
+    /// Names the type of the message, by which consumers route; [`MessageType`] says it once for both sides.
     #[must_use]
     pub fn with_type(mut self, name: impl Into<Box<str>>) -> Self {
         self.content.type_name = Some(name.into());

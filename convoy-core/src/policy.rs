@@ -98,6 +98,52 @@ impl Limited {
     }
 }
 
+/// How much of one session is handled before its place goes to another one, on a broker that locks sessions; on a broker of lanes sessions take turns message by message anyway.
+///
+/// It counts while all places of a consumer are taken ([`max_concurrent_sessions`](crate::ProcessorBuilder::max_concurrent_sessions)): others may be waiting then, which no broker tells. A turn ends between
+/// two messages: what was done is settled, the session is given back and goes on from there with whoever gets it next. It never ends within a message, nor while one is tried again, whose attempts
+/// would be counted anew.
+///
+/// ```
+/// use std::time::Duration;
+/// use convoy_core::Turn;
+///
+/// let turn = Turn::messages(100).or_time(Duration::from_secs(5));
+/// # let _ = turn;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Turn {
+    messages: Option<u32>,
+    time: Option<Duration>,
+}
+
+impl Turn {
+    /// So many messages; zero is taken for one. Dead letters count.
+    pub const fn messages(most: u32) -> Self {
+        Self { messages: Some(if most == 0 { 1 } else { most }), time: None }
+    }
+
+    /// So long, from the start of its first message on.
+    pub const fn time(longest: Duration) -> Self {
+        Self { messages: None, time: Some(longest) }
+    }
+
+    /// Or so many messages, whichever is over first.
+    pub const fn or_messages(self, most: u32) -> Self {
+        Self { messages: Self::messages(most).messages, time: self.time }
+    }
+
+    /// Or so long, whichever is over first.
+    pub const fn or_time(self, longest: Duration) -> Self {
+        Self { messages: self.messages, time: Some(longest) }
+    }
+
+    pub(crate) fn is_over(self, messages: u32, time: Duration) -> bool {
+        self.messages.is_some_and(|most| messages >= most) || self.time.is_some_and(|longest| time >= longest)
+    }
+}
+
 /// A limit of buffered messages, in number and in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
@@ -196,6 +242,15 @@ mod tests {
     #[test]
     fn a_wait_of_nothing_does_not_divide_by_zero() {
         assert!(Retry::fixed(Duration::ZERO).wait(1, 7) <= Duration::from_micros(1));
+    }
+
+    #[test]
+    fn a_turn_is_over_by_whichever_limit_is_met_first() {
+        let turn = Turn::messages(10).or_time(50 * MS);
+        assert_eq!(turn, Turn::time(50 * MS).or_messages(10));
+        assert!(turn.is_over(10, MS) && turn.is_over(1, 50 * MS) && !turn.is_over(9, 49 * MS));
+        assert!(!Turn::messages(10).is_over(9, Duration::MAX) && !Turn::time(MS).is_over(u32::MAX, Duration::ZERO));
+        assert_eq!(Turn::messages(0), Turn::messages(1));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub(crate) fn consumer(options: &Options, role: &str, group: &str) -> ClientConf
     let mut config = base(options, role);
     let millis = |duration: std::time::Duration| duration.as_millis().to_string();
     config
-        .set("group.id", group)
+        .set("group.id", format!("{}{group}", options.group_prefix))
         .set("group.protocol", "classic")
         .set("partition.assignment.strategy", options.assignor.name())
         .set("session.timeout.ms", millis(options.session_timeout))

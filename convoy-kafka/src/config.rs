@@ -36,6 +36,7 @@ pub struct Options {
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
     pub(crate) client_id: String,
+    pub(crate) group_prefix: String,
     pub(crate) lanes: Option<u32>,
     pub(crate) replication: Option<u16>,
     pub(crate) min_insync: Option<u16>,
@@ -180,6 +181,7 @@ impl Options {
             tls_cert: None,
             tls_key: None,
             client_id: "convoy".to_owned(),
+            group_prefix: String::new(),
             lanes: None,
             replication: None,
             min_insync: None,
@@ -254,6 +256,14 @@ impl Options {
         self
     }
 
+    /// What stands before the name of a consumer group at the broker; nothing unless it is said. A group id belongs to the cluster and not to a channel: consumers of two channels whose groups have one
+    /// name are members of one Kafka group. Each keeps its own lanes and positions, but a change of one is a rebalance of both.
+    #[must_use]
+    pub fn group_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.group_prefix = prefix.into();
+        self
+    }
+
     /// Sets a property of librdkafka by its own name, unchecked: `unguarded.NAME=VALUE` in a URL. One that a guarantee rests on is refused; of the others nothing is promised.
     #[must_use]
     pub fn unguarded(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -323,7 +333,10 @@ impl Options {
         let host =
             parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| invalid("url", "the URL names no host"))?;
         if !matches!(parsed.path(), "" | "/") || parsed.fragment().is_some() {
-            return Err(invalid("url", "nothing is between the brokers and the `?`: a channel is named where it is opened"));
+            return Err(invalid(
+                "url",
+                "nothing is between the brokers and the `?`: a channel is named where it is opened",
+            ));
         }
         let mut options = Self::new(host).port(parsed.port().unwrap_or(PORT));
         options.brokers.extend(others);
@@ -354,6 +367,7 @@ impl Options {
                 self.sasl = one_of(name, value, &[Sasl::ScramSha512, Sasl::ScramSha256, Sasl::Plain], |s| s.name())?;
             }
             "client_id" => self.client_id = value.to_owned(),
+            "group_prefix" => self.group_prefix = value.to_owned(),
             "start" => {
                 let word = |start| if start == Start::Earliest { "earliest" } else { "latest" };
                 self.start = one_of(name, value, &[Start::Earliest, Start::Latest], word)?;
@@ -432,12 +446,12 @@ impl Options {
     fn validate_security(&self) -> Result<()> {
         let secure = cfg!(feature = "ssl");
         if self.tls && !secure {
-            let why =
-                "TLS is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
+            let why = "TLS is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
             return Err(invalid("tls", why));
         }
         if self.credentials.is_some() && self.sasl != Sasl::Plain && !secure {
-            let why = "SCRAM is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
+            let why =
+                "SCRAM is not in this build: turn on the feature `ssl` of convoy-kafka (`kafka-ssl` of convoy-mq)";
             return Err(invalid("sasl", why));
         }
         let files = [("tls_ca", &self.tls_ca), ("tls_cert", &self.tls_cert), ("tls_key", &self.tls_key)];
@@ -575,12 +589,15 @@ mod tests {
     fn a_url_says_everything_that_the_builder_says() {
         let url = "kafka://me:p%40ss%2F@127.0.0.1:9093,localhost,[::1]:9094?sasl=plain&lanes=8&replication=3&min_insync=2&retention=24h&hash=crc32&start=latest\
                    &assignor=range&session_timeout=6s&heartbeat=300ms&max_poll_interval=1m&handover=9s&answer_limit=2s&settle_count=10&settle_interval=20ms\
-                   &prefetch=50&prefetch_bytes=1MiB&max_message=2KiB&lane_check=5s&auto_create=true&plaintext=true&client_id=x&group_protocol=classic\
+                   &prefetch=50&prefetch_bytes=1MiB&max_message=2KiB&lane_check=5s&auto_create=true&plaintext=true&client_id=x&group_prefix=team.&group_protocol=classic\
                    &unguarded.socket.keepalive.enable=true";
         let read = Options::from_url(url).unwrap();
         assert_eq!(read.credentials, Some(("me".to_owned(), "p@ss/".to_owned())));
         assert_eq!(read.bootstrap(), "127.0.0.1:9093,localhost:9092,[::1]:9094");
-        assert_eq!((read.sasl, read.hash, read.start, read.assignor), (Sasl::Plain, Hashing::Crc32, Start::Latest, Assignor::Range));
+        assert_eq!(
+            (read.sasl, read.hash, read.start, read.assignor),
+            (Sasl::Plain, Hashing::Crc32, Start::Latest, Assignor::Range)
+        );
         assert_eq!((read.lanes, read.replication, read.min_insync), (Some(8), Some(3), Some(2)));
         assert_eq!(read.retention, Some(Duration::from_secs(86_400)));
         assert_eq!((read.session_timeout, read.heartbeat), (Duration::from_secs(6), Duration::from_millis(300)));
@@ -589,7 +606,7 @@ mod tests {
         assert_eq!((read.settle_count, read.settle_interval), (10, Duration::from_millis(20)));
         assert_eq!((read.prefetch, read.prefetch_bytes, read.max_message), (50, 1 << 20, 2048));
         assert!(read.auto_create && read.plaintext && !read.tls);
-        assert_eq!(read.client_id, "x");
+        assert_eq!((read.client_id.as_str(), read.group_prefix.as_str()), ("x", "team."));
         assert_eq!(read.unguarded, [("socket.keepalive.enable".to_owned(), "true".to_owned())]);
         let plain = Options::from_url("kafka://localhost").unwrap();
         assert_eq!((plain.bootstrap().as_str(), &plain.credentials), ("localhost:9092", &None));

@@ -18,9 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use convoy_core::backend::{DeadLetter, Origin, Reason};
-use convoy_core::{
-    Content, Defect, Headers, Inbound, MessageId, Position, ProducerId, Redelivered, SessionId, Stamp,
-};
+use convoy_core::{Content, Defect, Headers, Inbound, MessageId, Position, ProducerId, Redelivered, SessionId, Stamp};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use uuid::Uuid;
@@ -204,7 +202,11 @@ impl Read<'_> {
     fn content(self, id: MessageId, record: &BorrowedMessage<'_>) -> Content {
         let body = record.payload().map(Bytes::copy_from_slice).unwrap_or_default();
         let mut content = Content::received(id, body, self.headers);
-        let written = record.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()).map(|ms| time(ms.saturating_mul(1_000)));
+        let written = record
+            .timestamp()
+            .to_millis()
+            .and_then(|ms| u64::try_from(ms).ok())
+            .map(|ms| time(ms.saturating_mul(1_000)));
         let (stamp, sent_at) = self.stamp.map_or((None, None), |(stamp, at)| (Some(stamp), at));
         content.set_meta(self.type_name, self.content_type, stamp, sent_at.or(written));
         content
@@ -281,7 +283,9 @@ mod tests {
             for cut in 0..good.len() - 16 {
                 assert_eq!(stamp(&good.as_bytes()[..cut]), None, "{cut}");
             }
-            for wrong in ["", "/", "////", "x/1/0/0", &format!("{good}/1"), &good.replace("/7/", "/99999999999999999999/")] {
+            for wrong in
+                ["", "/", "////", "x/1/0/0", &format!("{good}/1"), &good.replace("/7/", "/99999999999999999999/")]
+            {
                 assert_eq!(stamp(wrong.as_bytes()), None, "{wrong}");
             }
         }
@@ -292,11 +296,9 @@ mod tests {
         let long = [b'x'; SessionId::MAX_LEN + 1];
         assert_eq!(session(Some(b"a"), 1, 2), (SessionId::new("a").unwrap(), None));
         assert_eq!(session(Some(&[0, 0, 0, 0, 0, 0, 0, 42]), 1, 2).1, None, "a Long of a JVM producer");
-        for (key, defect) in [
-            (None, Defect::NoSession),
-            (Some(&b""[..]), Defect::NoSession),
-            (Some(&long[..]), Defect::SessionTooLong),
-        ] {
+        for (key, defect) in
+            [(None, Defect::NoSession), (Some(&b""[..]), Defect::NoSession), (Some(&long[..]), Defect::SessionTooLong)]
+        {
             assert_eq!(session(key, 1, 2), (SessionId::lone(1, 2), Some(defect)));
         }
     }

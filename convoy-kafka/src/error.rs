@@ -309,7 +309,10 @@ mod tests {
     #[test]
     fn an_unknown_error_is_not_retryable() {
         let error = of(KafkaError::Canceled, "test");
-        assert_eq!((error.kind(), error.outcome(), error.is_retryable()), (ErrorKind::Unknown, Outcome::Unknown, false));
+        assert_eq!(
+            (error.kind(), error.outcome(), error.is_retryable()),
+            (ErrorKind::Unknown, Outcome::Unknown, false)
+        );
     }
 
     #[test]

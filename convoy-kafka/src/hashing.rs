@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn crc32_is_that_of_zlib() {
-        for (text, crc) in [("", 0), ("123456789", 0xcbf4_3926), ("The quick brown fox jumps over the lazy dog", 0x414f_a339)] {
+        for (text, crc) in
+            [("", 0), ("123456789", 0xcbf4_3926), ("The quick brown fox jumps over the lazy dog", 0x414f_a339)]
+        {
             assert_eq!(crc32(text.as_bytes()), crc, "{text}");
         }
     }
@@ -122,10 +124,7 @@ mod tests {
     #[test]
     fn the_first_records_tell_the_hash_and_others_contradict_it() {
         let session = |wanted: fn(u32, u32) -> bool| {
-            (0..10_000)
-                .map(|n| id(&format!("s{n}")))
-                .find(|s| wanted(lane(s, 8), crc32(s.as_bytes()) % 8))
-                .unwrap()
+            (0..10_000).map(|n| id(&format!("s{n}"))).find(|s| wanted(lane(s, 8), crc32(s.as_bytes()) % 8)).unwrap()
         };
         let both = session(|murmur2, crc32| murmur2 == 3 && crc32 == 3);
         let murmur2 = session(|murmur2, crc32| murmur2 == 3 && crc32 != 3);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use convoy_core::backend::{Answer, Command, Event, Grant, LeaseCell, Loss, Place, Progress, Recovered, Ticket};
 use convoy_core::runtime::now;
 use convoy_core::{Error, Moment, Position};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rdkafka::message::{BorrowedMessage, Message as _};
 
@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) commits_ended: u64,
     /// Something is to be paused, resumed or opened.
     pub(crate) upkeep: bool,
+    /// Partitions that went while they were paused: to the client library they are paused still when they come back.
+    pub(crate) left_paused: HashSet<u32, foldhash::fast::RandomState>,
 }
 
 /// An assigned partition.
@@ -383,11 +385,22 @@ impl State {
     /// The group took lanes: whatever is still held of them is lost.
     pub(crate) fn remove(&mut self, lanes: &[u32], why: Loss) {
         for lane in lanes {
-            if let Some(Lane { phase: Phase::Held(held), .. }) = self.lanes.remove(lane) {
+            let Some(of) = self.lanes.remove(lane) else { continue };
+            if of.paused {
+                self.left_paused.insert(*lane);
+            }
+            if let Phase::Held(held) = of.phase {
                 held.lease.end();
                 self.batch.push(Event::Lost { grant: held.grant, why });
             }
         }
+    }
+
+    /// The group gave a lane to this member.
+    pub(crate) fn add(&mut self, lane: u32, phase: Phase) {
+        let paused = self.left_paused.remove(&lane);
+        self.lanes.insert(lane, Lane { phase, paused });
+        self.upkeep = true;
     }
 
     /// Whether the engine holds one of these.
@@ -430,7 +443,9 @@ impl State {
             let ticket = held.ticket.take();
             held.renew = false;
             match held.told.write(partitions, METADATA_UNITS) {
-                Ok(metadata) => told.push(Told { lane: *lane, grant: held.grant, ticket, offset: held.told.watermark, metadata }),
+                Ok(metadata) => {
+                    told.push(Told { lane: *lane, grant: held.grant, ticket, offset: held.told.watermark, metadata })
+                }
                 Err(why) => too_large.push((*lane, held.grant, ticket, why)),
             }
         }

@@ -18,9 +18,12 @@
 //! | channel | topic |
 //! | lane | partition |
 //! | session | record key, byte by byte; 1 to 128 bytes |
-//! | consumer group | group id |
+//! | consumer group | group id, behind `group_prefix` |
 //! | position, fence | offset |
 //! | settled | the answered commit that holds it |
+//!
+//! A group id belongs to the cluster. Two channels with a group of one name share one Kafka group: positions are kept apart, but whoever joins or leaves on one channel makes all of them rebalance. Give
+//! the groups of each channel names of their own, or a `group_prefix`.
 //!
 //! # What is created on your broker
 //!

@@ -17,13 +17,13 @@ impl Names {
     pub(crate) fn new(channel: &str, group: &str) -> Result<Self> {
         self::channel(channel)?;
         if group.is_empty() || group.contains('.') || !is_legal(group) {
-            let why =
-                "a consumer group's name has letters, digits, `-` and `_`, at least one of them: it is a part of the name of its dead-letter topic";
+            let why = "a consumer group's name has letters, digits, `-` and `_`, at least one of them: it is a part of the name of its dead-letter topic";
             return Err(wrong("group", group, why));
         }
         let names = Self { channel: channel.to_owned(), group: group.to_owned() };
         if names.dead().len() > MOST {
-            let why = "channel and group are too long together: the dead-letter topic's name has at most 249 characters";
+            let why =
+                "channel and group are too long together: the dead-letter topic's name has at most 249 characters";
             return Err(wrong("channel", channel, why));
         }
         Ok(names)

@@ -65,7 +65,11 @@ pub(crate) fn run(config: &ClientConfig, shared: &Arc<Shared>, first: Arc<Client
         if !life.run() {
             break;
         }
-        tracing::warn!(channel = shared.names.channel, group = shared.names.group, "a client was given up, and is made again");
+        tracing::warn!(
+            channel = shared.names.channel,
+            group = shared.names.group,
+            "a client was given up, and is made again"
+        );
     }
     shared.events.close();
 }
@@ -91,6 +95,7 @@ impl Life {
         {
             let mut state = shared.state();
             state.abandoned = false;
+            state.left_paused.clear();
             (state.commits_begun, state.commits_ended) = (0, 0);
         }
         shared.takes_a_turn();
@@ -269,7 +274,11 @@ impl Life {
             return again;
         }
         // It holds the client, which ends with it.
-        tracing::warn!(channel = shared.names.channel, group = shared.names.group, "a commit has no end; its client is left behind");
+        tracing::warn!(
+            channel = shared.names.channel,
+            group = shared.names.group,
+            "a commit has no end; its client is left behind"
+        );
         false
     }
 }
@@ -299,4 +308,3 @@ fn next(state: &State) -> Next {
 fn is_busy(lane: &Lane) -> bool {
     lane.paused || State::wants_pause(lane) || matches!(lane.phase, Phase::Opening(_))
 }
-

@@ -86,12 +86,11 @@ impl Context {
         let leaving = state.leaving || state.stop.is_some();
         for lane in lanes {
             let phase = if leaving { Phase::Given } else { Phase::Opening(None) };
-            state.lanes.insert(*lane, Lane { phase, paused: false });
+            state.add(*lane, phase);
         }
         for (lane, at) in found.iter().filter(|_| !leaving) {
             shared.grant(&mut state, *lane, at);
         }
-        state.upkeep = true;
         shared.flush(&mut state);
         drop(state);
         shared.joined.store(true, Ordering::Release);

@@ -148,7 +148,11 @@ impl Commits {
             0 => {
                 *missing += 1;
                 if *missing >= MISSING {
-                    shared.fail(error::not_there("consume", "the channel's topic is gone: what was in it is lost", channel));
+                    shared.fail(error::not_there(
+                        "consume",
+                        "the channel's topic is gone: what was in it is lost",
+                        channel,
+                    ));
                 }
                 return true;
             }
@@ -164,7 +168,8 @@ impl Commits {
 
 /// How many partitions a topic has; none when there is no such topic.
 pub(crate) fn partitions(consumer: &Client, channel: &str, limit: Duration) -> Result<u32> {
-    let metadata = consumer.fetch_metadata(Some(channel), limit).map_err(|why| error::of(why, "look at the channel"))?;
+    let metadata =
+        consumer.fetch_metadata(Some(channel), limit).map_err(|why| error::of(why, "look at the channel"))?;
     let of = metadata.topics().iter().find(|topic| topic.name() == channel);
     Ok(of.map_or(0, |topic| u32::try_from(topic.partitions().len()).unwrap_or_default()))
 }

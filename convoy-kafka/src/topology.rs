@@ -65,16 +65,18 @@ impl Admin {
         AdminOptions::new().request_timeout(Some(self.limit)).operation_timeout(Some(self.limit))
     }
 
-    /// Asks for a topic; nothing is found where there is none. Gives the number of the broker that answered beside it.
+    /// Asks for a topic; nothing is found where there is none. Gives the number of some broker beside it.
     async fn find(self: &std::sync::Arc<Self>, topic: &str, operation: &'static str) -> Result<(Option<Found>, i32)> {
         let (admin, topic) = (std::sync::Arc::clone(self), topic.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = admin.client.inner().fetch_metadata(Some(&topic), admin.limit);
             let metadata = metadata.map_err(|e| error::of(e, operation))?;
+            // The one that answered has no number yet where it was only just reached.
+            let broker = metadata.brokers().first().map_or(-1, |broker| broker.id());
             let of = metadata.topics().iter().find(|of| of.name() == topic);
             let refused = of.and_then(|of| of.error()).map(RDKafkaErrorCode::from);
             match refused {
-                Some(code) if error::is_missing(code) => return Ok((None, metadata.orig_broker_id())),
+                Some(code) if error::is_missing(code) => return Ok((None, broker)),
                 Some(code) => return Err(error::of_code(code, operation).with("topic", &topic)),
                 None => {}
             }
@@ -82,7 +84,7 @@ impl Admin {
                 partitions: u32::try_from(of.partitions().len()).unwrap_or(u32::MAX),
                 replicas: of.partitions().iter().map(|of| of.replicas().len()).min().unwrap_or_default(),
             });
-            Ok((found, metadata.orig_broker_id()))
+            Ok((found, broker))
         });
         asked.await.unwrap_or_else(|_| Err(error::closed(operation)))
     }
@@ -90,7 +92,8 @@ impl Admin {
     /// The settings of topics and of a broker, as far as they may be seen.
     async fn settings(&self, topics: &[&str], broker: i32) -> Settings {
         // A broker's go to that broker, and with no others.
-        let of_topics: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let of_topics: Vec<ResourceSpecifier<'_>> =
+            topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         let of_broker = [ResourceSpecifier::Broker(broker)];
         let mut described = Vec::new();
         for wanted in [&of_topics[..], &of_broker[..]] {
@@ -170,7 +173,10 @@ async fn make_channel(admin: &std::sync::Arc<Admin>, options: &Options, channel:
     if let (Some(found), _) = admin.find(channel, PROVISION).await? {
         return match options.lanes {
             Some(lanes) if lanes != found.partitions => Err(Error::new(ErrorKind::Topology, PROVISION)
-                .because(format!("the channel is there with {} partitions, not {lanes}: say `lanes={}`, or use another channel", found.partitions, found.partitions))
+                .because(format!(
+                    "the channel is there with {} partitions, not {lanes}: say `lanes={}`, or use another channel",
+                    found.partitions, found.partitions
+                ))
                 .with("channel", channel)),
             _ => Ok(()),
         };
@@ -216,9 +222,9 @@ async fn make(
             Err((_, code)) => {
                 let why = error::of_code(code, PROVISION).with("topic", topic);
                 return Err(match why.kind() {
-                    ErrorKind::Unauthorized => {
-                        why.because(format!("this user may not create the topic `{topic}`: it takes `Create` on it, or on the cluster"))
-                    }
+                    ErrorKind::Unauthorized => why.because(format!(
+                        "this user may not create the topic `{topic}`: it takes `Create` on it, or on the cluster"
+                    )),
                     _ => why,
                 });
             }
@@ -244,7 +250,12 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
             spec.groups().iter().map(|group| Names::new(spec.name(), group)).collect::<Result<Vec<Names>>>()?;
         if let Err(why) = names::channel(spec.name()) {
             let what = format!("the channel `{}` does not exist: {why}", spec.name().escape_debug());
-            findings.push(Finding::new(Severity::Breaks, "channel-missing", what, "give it a name that a topic can have"));
+            findings.push(Finding::new(
+                Severity::Breaks,
+                "channel-missing",
+                what,
+                "give it a name that a topic can have",
+            ));
             continue;
         }
         findings.extend(look(&options, spec.name(), &groups).await?.1);
@@ -258,13 +269,21 @@ pub(crate) async fn look(options: &Options, channel: &str, groups: &[Names]) -> 
     let mut found = Findings::default();
     let (topic, broker) = match admin.find(channel, CHECK).await {
         Err(why) if why.kind() == ErrorKind::Unauthorized => {
-            found.breaks("forbidden", format!("this user may not see the channel `{channel}`"), "allow it `Describe` on the topic, and `Read` or `Write`");
+            found.breaks(
+                "forbidden",
+                format!("this user may not see the channel `{channel}`"),
+                "allow it `Describe` on the topic, and `Read` or `Write`",
+            );
             return Ok((None, found.0));
         }
         asked => asked?,
     };
     let Some(topic) = topic else {
-        found.breaks("channel-missing", format!("the channel `{channel}` does not exist: there is no such topic"), "provision it");
+        found.breaks(
+            "channel-missing",
+            format!("the channel `{channel}` does not exist: there is no such topic"),
+            "provision it",
+        );
         return Ok((None, found.0));
     };
     let stores: Vec<String> = groups.iter().map(Names::dead).collect();
@@ -281,7 +300,11 @@ pub(crate) async fn look(options: &Options, channel: &str, groups: &[Names]) -> 
                 "provision the group",
             ),
             Err(why) if why.kind() == ErrorKind::Unauthorized => {
-                found.breaks("forbidden", format!("this user may not see the topic `{store}`"), "allow it `Describe` and `Write` on the topic");
+                found.breaks(
+                    "forbidden",
+                    format!("this user may not see the topic `{store}`"),
+                    "allow it `Describe` and `Write` on the topic",
+                );
             }
             Err(why) => return Err(why),
         }
@@ -328,13 +351,18 @@ impl Findings {
             Some(_) => self.of_retention(options, channel, settings),
         }
         if settings.of_topic(channel, "unclean.leader.election.enable") == Some("true") {
-            let what = format!("a replica of the channel `{channel}` that lags behind may become its leader: what was confirmed is lost then");
+            let what = format!(
+                "a replica of the channel `{channel}` that lags behind may become its leader: what was confirmed is lost then"
+            );
             self.breaks("unclean-leader", what, "set unclean.leader.election.enable to `false`");
         }
         if let Some(most) = settings.number(channel, "max.message.bytes")
             && most < i64::try_from(options.max_message + OF_BATCH).unwrap_or(i64::MAX)
         {
-            let what = format!("the channel `{channel}` takes messages up to {most} bytes, and `max_message` is {}", options.max_message);
+            let what = format!(
+                "the channel `{channel}` takes messages up to {most} bytes, and `max_message` is {}",
+                options.max_message
+            );
             self.add(Severity::Warning, "message-size", what, "raise max.message.bytes, or lower `max_message`");
         }
     }
@@ -346,7 +374,10 @@ impl Findings {
         }
         match settings.number(channel, "min.insync.replicas") {
             Some(least) if least > i64::try_from(topic.replicas).unwrap_or(i64::MAX) => {
-                let what = format!("the channel `{channel}` wants {least} replicas in sync and has {}: nothing that is sent is confirmed", topic.replicas);
+                let what = format!(
+                    "the channel `{channel}` wants {least} replicas in sync and has {}: nothing that is sent is confirmed",
+                    topic.replicas
+                );
                 self.breaks("min-insync", what, "lower min.insync.replicas, or add replicas");
             }
             Some(1) if topic.replicas > 1 => {
@@ -362,7 +393,8 @@ impl Findings {
         let stated = options.retention.map(|stated| i64::try_from(stated.as_millis()).unwrap_or(i64::MAX));
         if let Some(kept) = kept {
             let kept_for = Duration::from_millis(kept.unsigned_abs());
-            let what = format!("the channel `{channel}` keeps records for {kept_for:?}: what is not handled by then is lost");
+            let what =
+                format!("the channel `{channel}` keeps records for {kept_for:?}: what is not handled by then is lost");
             match stated {
                 Some(stated) if stated > kept => {
                     self.breaks("retention", what, "raise retention.ms to what `retention` says");
@@ -371,21 +403,25 @@ impl Findings {
             }
         }
         if let Some(kept) = settings.number(channel, "retention.bytes").filter(|kept| *kept >= 0) {
-            let what = format!("a partition of the channel `{channel}` keeps {kept} bytes: what is not handled when there is more is lost");
+            let what = format!(
+                "a partition of the channel `{channel}` keeps {kept} bytes: what is not handled when there is more is lost"
+            );
             self.add(Severity::Warning, "retention-bytes", what, "set retention.bytes to -1");
         }
     }
 
     fn of_store(&mut self, store: &str, topic: &Found) {
         if topic.partitions != 1 {
-            let what = format!("the dead-letter store `{store}` has {} partitions: only the first is used", topic.partitions);
+            let what =
+                format!("the dead-letter store `{store}` has {} partitions: only the first is used", topic.partitions);
             self.add(Severity::Warning, "store-lanes", what, "have one partition");
         }
     }
 
     fn of_settings_of_store(&mut self, options: &Options, store: &str, settings: &Settings) {
         if settings.of_topic(store, "cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
-            let what = format!("the dead-letter store `{store}` is compacted: of each session only the last letter is kept");
+            let what =
+                format!("the dead-letter store `{store}` is compacted: of each session only the last letter is kept");
             self.breaks("store-compacted", what, "set cleanup.policy to `delete`");
         }
         if let Some(kept) = settings.number(store, "retention.ms").filter(|kept| *kept >= 0) {
@@ -396,7 +432,9 @@ impl Findings {
         if let Some(most) = settings.number(store, "max.message.bytes")
             && most < i64::try_from(options.max_message + OF_BATCH + BESIDE).unwrap_or(i64::MAX)
         {
-            let what = format!("the dead-letter store `{store}` takes letters up to {most} bytes, which a message of `max_message` does not fit into with its reason");
+            let what = format!(
+                "the dead-letter store `{store}` takes letters up to {most} bytes, which a message of `max_message` does not fit into with its reason"
+            );
             self.add(Severity::Warning, "store-message-size", what, "raise max.message.bytes");
         }
     }
@@ -408,20 +446,36 @@ impl Findings {
             settings.of_broker("group.max.session.timeout.ms").unwrap_or(i64::MAX),
         );
         if !(least..=most).contains(&session) {
-            let what = format!("the broker takes session timeouts from {least} to {most} ms, and `session_timeout` is {session} ms: no member could join");
-            self.breaks("session-timeout", what, "say another `session_timeout`, or change group.min.session.timeout.ms");
+            let what = format!(
+                "the broker takes session timeouts from {least} to {most} ms, and `session_timeout` is {session} ms: no member could join"
+            );
+            self.breaks(
+                "session-timeout",
+                what,
+                "say another `session_timeout`, or change group.min.session.timeout.ms",
+            );
         }
         let units = i64::try_from(METADATA_UNITS).unwrap_or(i64::MAX);
         if let Some(most) = settings.of_broker("offset.metadata.max.bytes").filter(|most| *most < units) {
-            let what = format!("the broker takes {most} characters of metadata with a commit, and {units} are needed: lanes with many sessions that stand still could not commit");
+            let what = format!(
+                "the broker takes {most} characters of metadata with a commit, and {units} are needed: lanes with many sessions that stand still could not commit"
+            );
             self.breaks("metadata-size", what, "set offset.metadata.max.bytes to 4096 or more");
         }
         if settings.broker.get("auto.create.topics.enable").is_some_and(|on| on == "true") {
-            let what = "the broker makes topics that somebody asks for, with whatever number of partitions it has by default".to_owned();
-            self.add(Severity::Note, "auto-create", what, "set auto.create.topics.enable to `false`, so that a mistyped name is found");
+            let what =
+                "the broker makes topics that somebody asks for, with whatever number of partitions it has by default"
+                    .to_owned();
+            self.add(
+                Severity::Note,
+                "auto-create",
+                what,
+                "set auto.create.topics.enable to `false`, so that a mistyped name is found",
+            );
         }
         if let Some(minutes) = settings.of_broker("offsets.retention.minutes").filter(|minutes| *minutes < 24 * 60) {
-            let what = format!("the broker forgets what a group has done when it has had no member for {minutes} minutes");
+            let what =
+                format!("the broker forgets what a group has done when it has had no member for {minutes} minutes");
             self.add(Severity::Warning, "offsets-retention", what, "raise offsets.retention.minutes");
         }
     }

@@ -18,7 +18,7 @@ use crate::dead::Store;
 use crate::names::{self, Names};
 use crate::permissions::{self, Write};
 use crate::producer::RabbitSink;
-use crate::{error, guarantees, topology};
+use crate::{error, guarantees, management, topology};
 
 /// A RabbitMQ broker. One connection is kept for publishing, and one for each consumer.
 #[derive(Debug)]
@@ -103,6 +103,10 @@ impl Backend for RabbitBroker {
         if self.options.auto_create && findings.iter().any(is_mended) {
             self.make(&spec.channel, Some(&spec.group)).await?;
             findings = topology::check_group(&link, &names, self.options.waits_for_node()).await?;
+        }
+        findings.extend(management::look(&self.options, std::slice::from_ref(&names)).await?);
+        for finding in findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+            tracing::warn!(channel = spec.channel, group = spec.group, %finding, "a consumer starts all the same");
         }
         if permissions::may_try(&findings) {
             // Of one lane; who may not read another one is told by that lane.

@@ -11,6 +11,7 @@ use convoy_core::option::{bytes, duration, flag, invalid, number};
 use url::Url;
 
 use crate::entry::Entry;
+use crate::management::Address;
 use crate::nodes::{self, Nodes};
 
 /// What can be set. Every name but those of the address is a method here and an option of the URL.
@@ -37,6 +38,7 @@ pub struct Options {
     pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) tls_cert: Option<PathBuf>,
     pub(crate) tls_key: Option<PathBuf>,
+    pub(crate) management: Option<String>,
     pub(crate) lanes: u32,
     pub(crate) prefetch: u16,
     pub(crate) entry: Entry,
@@ -84,6 +86,7 @@ impl Options {
             tls_ca: None,
             tls_cert: None,
             tls_key: None,
+            management: None,
             lanes: 64,
             prefetch: 500,
             entry: Entry::Slots,
@@ -149,6 +152,16 @@ impl Options {
     #[must_use]
     pub fn tls_key(mut self, file: impl Into<PathBuf>) -> Self {
         self.tls_key = Some(file.into());
+        self
+    }
+
+    /// Where the HTTP API of the broker's management plugin is: `http://host:15672`, or `https://` with TLS and the issuers of [`tls_ca`](Self::tls_ca). With it
+    /// [`check`](convoy_core::backend::Backend::check) and every consumer that is opened see what the protocol does not show: policies on the group's queues, and a broker that is too old. The user of
+    /// the broker is asked as, and needs the tag `monitoring` there, unless another one is named: `http://user:password@host:15672`. When it cannot be asked that is a warning, and
+    /// consumers start. Needs the feature `management`.
+    #[must_use]
+    pub fn management(mut self, url: impl Into<String>) -> Self {
+        self.management = Some(url.into());
         self
     }
 
@@ -244,6 +257,7 @@ impl Options {
             "tls_ca" => self.tls_ca = Some(PathBuf::from(value)),
             "tls_cert" => self.tls_cert = Some(PathBuf::from(value)),
             "tls_key" => self.tls_key = Some(PathBuf::from(value)),
+            "management" => self.management = Some(value.to_owned()),
             "connect_limit" => self.connect_limit = duration(name, value)?,
             "answer_limit" => self.answer_limit = duration(name, value)?,
             "heartbeat" => self.heartbeat = duration(name, value)?,
@@ -285,6 +299,12 @@ impl Options {
             (Some(_), None) => return Err(invalid("tls_key", "`tls_cert` needs `tls_key`, the private key of it")),
             (None, Some(_)) => return Err(invalid("tls_cert", "`tls_key` needs `tls_cert`, the certificate of it")),
             _ => {}
+        }
+        let management = self.management.as_deref().map(Address::read).transpose()?;
+        let plain_host = management.as_ref().and_then(Address::plain_host);
+        if !self.plaintext && plain_host.is_some_and(|host| !is_this_host(host)) {
+            let why = "the password can be read on the way to the HTTP API: use `https://`, or say `plaintext=true` if that is meant";
+            return Err(invalid("management", why));
         }
         if !self.tls && !self.plaintext && !self.nodes.all().all(|(host, _)| is_this_host(host)) {
             let why = "without TLS the password and every message can be read on the way: use `amqps://`, or say `plaintext=true` if that is meant";
@@ -356,6 +376,7 @@ impl fmt::Debug for Options {
             .field("vhost", &self.vhost)
             .field("user", &self.user)
             .field("tls", &self.tls)
+            .field("management", &self.management.as_deref().and_then(|url| Address::read(url).ok()))
             .field("lanes", &self.lanes)
             .field("prefetch", &self.prefetch)
             .field("entry", &self.entry)
@@ -370,7 +391,7 @@ fn is_this_host(host: &str) -> bool {
 }
 
 /// Undoes the `%xx` of a part of a URL.
-fn decoded(name: &str, text: &str) -> Result<String> {
+pub(crate) fn decoded(name: &str, text: &str) -> Result<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -466,6 +487,8 @@ mod tests {
             ("amqp://me:secret@127.0.0.1/a/b", "url"),
             ("amqp://me:secret%zz@127.0.0.1", "url"),
             ("amqp://me:secret@127.0.0.1#x", "url"),
+            ("amqp://me:secret@127.0.0.1?management=15672", "management"),
+            ("amqp://me:secret@127.0.0.1?management=http://h.example:15672", "management"),
             ("amqp:///x", "url"),
             ("kafka://127.0.0.1", "url"),
             ("nonsense", "url"),
@@ -475,6 +498,9 @@ mod tests {
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
         assert!(Options::from_url("amqp://me:secret@h.example?plaintext=true").is_ok());
+        let of_management = Options::from_url("amqp://localhost?management=http://me:secret@localhost:15672");
+        assert_eq!(of_management.is_ok(), cfg!(feature = "management"));
+        assert!(!format!("{of_management:?}").contains("secret"), "{of_management:?}");
         assert!(!format!("{:?}", Options::from_url("amqp://me:secret@127.0.0.1").unwrap()).contains("secret"));
     }
 
@@ -484,7 +510,7 @@ mod tests {
         let read = Options::from_url("amqps://h.example?tls_ca=a.pem&tls_cert=b.pem&tls_key=c.key").unwrap();
         let files = [&read.tls_ca, &read.tls_cert, &read.tls_key].map(|file| file.as_deref().unwrap());
         assert_eq!(files, ["a.pem", "b.pem", "c.key"].map(std::path::Path::new));
-        assert_eq!(read.address().1, 5671);
+        assert_eq!(read.addresses()[0].1, 5671);
         for (url, name) in
             [("amqps://h.example?tls_cert=b.pem", "tls_key"), ("amqps://h.example?tls_key=c.key", "tls_cert")]
         {

@@ -29,7 +29,7 @@ use crate::spread::Spread;
 /// After so many refusals of the credentials in a row the consumer ends: somebody has to act.
 const REFUSALS: u32 = 5;
 /// So long a member waits for its registrations before it says that it is there.
-const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A consumer of one group.
 #[derive(Debug)]

@@ -390,6 +390,22 @@ mod tests {
     }
 
     #[test]
+    fn the_type_is_the_property_that_other_publishers_use_and_a_long_one_survives() {
+        for (name, property) in [("order.paid".to_owned(), true), ("a".repeat(255), true), ("a".repeat(256), false)] {
+            let message = convoy_core::Message::new("order-17", "body").unwrap().with_type(name.as_str());
+            let (session, content) = message.into_parts();
+            let properties = outgoing(&session, &content, 131_072).unwrap();
+            let kind = properties.kind().as_ref().map(|kind| kind.as_str().to_owned());
+            assert_eq!(kind, property.then(|| name.clone()));
+            assert_eq!(back(&properties).type_name(), Some(name.as_str()));
+        }
+        let (session, content) = convoy_core::Message::new("order-17", "body").unwrap().into_parts();
+        assert_eq!(back(&outgoing(&session, &content, 131_072).unwrap()).type_name(), None);
+        let foreign = BasicProperties::default().with_type("order.paid".into());
+        assert_eq!(back(&foreign).type_name(), Some("order.paid"));
+    }
+
+    #[test]
     fn what_is_sent_comes_back() {
         let message = convoy_core::Message::new("order-17", "body").unwrap();
         let message = message.with_type("a".repeat(300)).with_content_type("text/plain").with_header("k", "v").unwrap();

@@ -33,11 +33,11 @@ use crate::probes::{self, Bindings};
 use crate::settle::{Ack, Acks};
 
 /// Who gives a lane up registers again after this, so that its new owner stands before it.
-const AGAIN_AFTER: Duration = Duration::from_millis(400);
+pub(crate) const AGAIN_AFTER: Duration = Duration::from_millis(400);
 /// So long a channel that is given up may take for an answer, to close for example; then the connection is given up.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A probe without an effect is sent again after this.
-const PROBE_AGAIN: Duration = Duration::from_secs(5);
+pub(crate) const PROBE_AGAIN: Duration = Duration::from_secs(5);
 /// After so many refusals in a row, for want of a permission, the consumer ends: somebody has to act.
 const REFUSALS: u32 = 5;
 /// So many deliveries are taken at once.

@@ -51,6 +51,7 @@
 //! channel.basic_publish("orders", str(slot(session)), body, mandatory=True,
 //!                       properties=pika.BasicProperties(headers={"convoy-session": session}, delivery_mode=2))
 //! ```
+//! The property `type`, if any, is the type of the message, by which a [`Router`](convoy_core::Router) calls its handlers.
 //! `examples/publish.py` in this crate is a whole publisher, hash included; the tests of this project run it on real brokers.
 //! A message in a lane where the hash would not put its session is reported as misrouted, and stops the consumer unless that is allowed.
 //!
@@ -89,6 +90,17 @@
 //! A broker that asks for a certificate of its clients is given `tls_cert` with `tls_key`. All three are files of PEM, read again for each connection. What is wrong with a certificate,
 //! on either side, is in the error, which is not worth a repetition; no key and no password is in any.
 //!
+//! # Policies, and the broker's version
+//!
+//! The protocol shows neither. With the feature `management` (`rabbitmq-management` of convoy-mq) and the option of that name, `?management=http://host:15672`, `check` and every consumer that is opened ask the HTTP
+//! API of the management plugin: which policies and operator policies are in force on the lanes, the pin and the dead-letter store, whether one gives an `entry` an alternate exchange, and whether the broker is
+//! older than 3.10, before which nothing here was tried. What would lose messages has the code that it has as an argument (`max-length`, `message-ttl`, `expires`, `overflow`, `delivery-limit`,
+//! `dead-letter-exchange`, `node-timeout`) and names the policy; a broker that is too old is `server-version`. A consumer does not start on them unless they are allowed by name. The user needs the tag
+//! `monitoring`; another one can be named in the URL of the option. Where the API cannot be asked that is a warning (`management`), and consumers start.
+//!
+//! 4.3 tells what is in force at once. Older releases tell with their statistics: a consumer that is opened within ten seconds of its `provision` waits for them, and a policy that changed is seen ten
+//! seconds later. What is changed while a consumer runs is not seen by it.
+//!
 //! # What each guarantee rests on
 //!
 //! - **One holder.** The broker's single active consumer. A lane is given up by closing its AMQP channel, never by `basic.cancel`, which would start the next holder over unacknowledged
@@ -120,11 +132,11 @@
 //! # What to watch, and what breaks it
 //!
 //! - A lane with messages ready, a consumer and no delivery is stuck at the broker; alarms of memory or disk block producers (consumers go on: they publish on another connection).
-//! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages, and the protocol does not show it: `check` sees the arguments of queues
-//!   only, each of them by name. So do a purge and a deleted lane; the latter ends the consumer with an error that names it, as a binding that is gone does.
+//! - A policy that sets `max-length`, `message-ttl`, `overflow` or `expires` on `*.lane.*` loses messages, and the protocol does not show it: by itself `check` sees the arguments of queues
+//!   only, each of them by name; see [policies](#policies-and-the-brokers-version). So do a purge and a deleted lane; the latter ends the consumer with an error that names it, as a binding that is gone does.
 //! - `consumer_timeout` (30 minutes by default) ends the right to a lane in which one message stays unacknowledged for so long: a session that stands still longer loses its lane's
 //!   right again and again. Raise it where handlers or retries take that long.
-//! - A policy that sets `consumer-disconnected-timeout` on `*.lane.*` to less than two heartbeats lets a lane move before its old holder has ended.
+//! - A policy that sets `consumer-disconnected-timeout` on `*.lane.*` to less than two heartbeats lets a lane move before its old holder has ended; found as above.
 //! - Another number of lanes or another prefetch needs a new group: the two are part of the queues' names, and the pin refuses others. So does another `node_timeout`, and with it a `heartbeat` of more
 //!   than half of 20 s where none is set: it is an argument of the lanes, and a lane that has another one is a finding (`node-timeout`).
 //! - A session that stands still keeps at most `prefetch` messages of its lane in memory; the other sessions of that lane stop when all of them are its own.
@@ -132,6 +144,9 @@
 //! - The default exchange and the names above belong to the group: do not consume from a lane by other means.
 //!
 //! # What was learned about the client library
+//!
+//! `lapin` hides what the broker says of itself when a connection is made, its version among it: hence the HTTP API. `rabbitmq_http_client`, made for that API, needs Rust 1.94 and some hundred and fifty crates for
+//! the three questions that are asked here: `ureq` asks them.
 //!
 //! `lapin`'s `events_listener` tells of channels that the broker closes, too, and each event goes to one listener only. Its confirms carry returned messages, not always their own. Dropping its
 //! `Consumer` cancels it. It writes nothing at all, not even acknowledgements, while the broker blocks a connection: hence the second one.
@@ -151,6 +166,7 @@ mod error;
 mod guarantees;
 mod hashing;
 mod lane;
+mod management;
 mod members;
 mod names;
 mod nodes;

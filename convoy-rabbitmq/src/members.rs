@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::connection::{Link, Publishing};
 use crate::lane::Ask;
-use crate::spread::{HELLO_EVERY, Member, Spread};
+use crate::spread::{HELLO_EVERY, Member, Spread, Word};
 
 /// A membership on one connection.
 #[derive(Debug)]
@@ -26,11 +26,21 @@ pub(crate) struct Members {
 }
 
 /// How often it is looked whether lanes are to move.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+pub(crate) const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 
-const HELLO: &str = "hello";
-const JOIN: &str = "join";
-const BYE: &str = "bye";
+/// A word as it is written on a message.
+fn written(word: Word) -> &'static str {
+    match word {
+        Word::Hello => "hello",
+        Word::Join => "join",
+        Word::Bye => "bye",
+    }
+}
+
+/// Whatever is not known says that somebody is there.
+fn read(kind: &str) -> Word {
+    [Word::Join, Word::Bye].into_iter().find(|word| written(*word) == kind).unwrap_or(Word::Hello)
+}
 
 impl Members {
     /// Listens for the others.
@@ -71,7 +81,7 @@ impl Members {
         let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut out = Out::default();
-        self.tell(&mut out, JOIN);
+        self.tell(&mut out, Word::Join);
         loop {
             tokio::select! {
                 heard = self.consumer.next() => {
@@ -79,16 +89,11 @@ impl Members {
                     let kind = heard.properties.kind().as_ref().map_or("", |kind| kind.as_str());
                     let from = heard.properties.message_id().as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok());
                     let Some(from) = from.map(|id| id.as_u128()).filter(|from| *from != self.me) else { continue };
-                    if kind == BYE {
-                        spread.left(from, now());
-                    } else {
-                        spread.heard(from, now());
-                    }
-                    if kind == JOIN {
-                        self.tell(&mut out, HELLO);
+                    if let Some(answer) = spread.told(from, read(kind), now()) {
+                        self.tell(&mut out, answer);
                     }
                 }
-                _ = hello.tick() => self.tell(&mut out, HELLO),
+                _ = hello.tick() => self.tell(&mut out, Word::Hello),
                 _ = look.tick() => {
                     let now = now();
                     ask(spread.tick(now, has), || Ask::Move);
@@ -101,9 +106,9 @@ impl Members {
     }
 
     /// Sends a word beside everything else. One that cannot leave, since publishers are blocked, is given up: membership is for balance only.
-    fn tell(&self, out: &mut Out, what: &'static str) {
+    fn tell(&self, out: &mut Out, word: Word) {
         if out.0.is_none() {
-            out.0 = Some(tell(Arc::clone(&self.publishing), self.exchange.clone(), self.me, what));
+            out.0 = Some(tell(Arc::clone(&self.publishing), self.exchange.clone(), self.me, word));
         }
     }
 }
@@ -124,14 +129,14 @@ impl Out {
 
 /// Says goodbye, so that the others need not wait for a silence.
 pub(crate) async fn say_goodbye(publishing: Arc<Publishing>, exchange: ShortString, me: Member) {
-    tell(publishing, exchange, me, BYE).await;
+    tell(publishing, exchange, me, Word::Bye).await;
 }
 
 fn tell(
     publishing: Arc<Publishing>,
     exchange: ShortString,
     me: Member,
-    what: &'static str,
+    word: Word,
 ) -> futures_util::future::BoxFuture<'static, ()> {
     Box::pin(async move {
         let said = async {
@@ -141,7 +146,7 @@ fn tell(
             }
             let channel = link.channel("join the group").await.ok()?;
             let id = crate::names::short(Uuid::from_u128(me).to_string());
-            let properties = BasicProperties::default().with_type(what.into()).with_message_id(id);
+            let properties = BasicProperties::default().with_type(written(word).into()).with_message_id(id);
             let publish = channel.basic_publish(exchange, "".into(), BasicPublishOptions::default(), b"", properties);
             link.ask("join the group", publish).await.ok()?;
             link.ask("join the group", channel.close(200, "said".into())).await.ok()

@@ -65,6 +65,19 @@ impl Names {
         format!("{}.{}", self.channel, self.group)
     }
 
+    /// How the names of all queues begin, and perhaps those of other groups.
+    #[cfg(feature = "management")]
+    pub(crate) fn prefix(&self) -> String {
+        format!("{}.", self.base())
+    }
+
+    /// The names of all queues.
+    #[cfg(feature = "management")]
+    pub(crate) fn queues(&self) -> std::collections::BTreeSet<String> {
+        let lanes = (0..self.lanes).map(|lane| self.lane_text(lane));
+        lanes.chain([self.pin(), self.dead()].map(|queue| queue.as_str().to_owned())).collect()
+    }
+
     /// What lanes are named by: all that may not differ between members.
     fn pinned(&self) -> String {
         let Self { lanes, prefetch, entry, .. } = self;

@@ -22,6 +22,12 @@ pub(crate) fn config(options: &Options) -> Result<OwnedTLSConfig> {
     Ok(config)
 }
 
+/// The certificates of `tls_ca`.
+#[cfg(all(feature = "management", feature = "tls"))]
+pub(crate) fn issuers(options: &Options) -> Result<Option<String>> {
+    options.tls_ca.as_ref().map(|file| read("tls_ca", file, Holds::Certificates)).transpose()
+}
+
 #[derive(Clone, Copy)]
 enum Holds {
     Certificates,

@@ -16,11 +16,12 @@ use crate::connection::Link;
 use crate::entry::Entry;
 use crate::error;
 use crate::hashing;
+use crate::management;
 use crate::names::{self, Names, SLOTS};
 use crate::permissions;
 
 /// So many hand-overs a message may see. Never unlimited: a 3.10 broker then drops it at the first.
-const DELIVERY_LIMIT: i64 = 1_000_000;
+pub(crate) const DELIVERY_LIMIT: i64 = 1_000_000;
 
 /// So many bindings are asked for before an answer is waited for. Few enough for one limit: on a machine with ten times its work a broker was seen to take 0.15 s for each.
 const AT_ONCE: usize = 32;
@@ -247,7 +248,7 @@ fn put(arguments: &mut FieldTable, name: &'static str, value: AMQPValue) {
 pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<Finding>> {
     let link = Link::open(options, CHECK).await?;
     let found = async {
-        let mut findings = Vec::new();
+        let (mut findings, mut groups) = (Vec::new(), Vec::new());
         for spec in topology.channels() {
             let options = of_channel(options, spec)?;
             let (exchange, kind) = (names::exchange(spec.name(), options.entry)?, of_exchange(options.entry));
@@ -271,8 +272,10 @@ pub(crate) async fn check(options: &Options, topology: &Topology) -> Result<Vec<
                 let may_try = permissions::may_try(&of_group);
                 findings.extend(of_group);
                 findings.extend(permissions::of_group(&link, &names, may_try).await?);
+                groups.push(names);
             }
         }
+        findings.extend(management::look(options, &groups).await?);
         Ok(findings)
     };
     let found = found.await;

@@ -1,6 +1,7 @@
 //! The conformance suite of convoy: what happened is recorded as a [`history`], which [`watch`] writes from the seams that every program has, and
-//! the [`checker`] judges it against the stated guarantees. [`faults`] makes things go wrong on the way to a real broker. With the feature `sim` there is a simulation, which the same checker judges.
+//! the [`checker`] judges it against the stated guarantees; [`agreement`] compares a sentinel's counts with both. [`faults`] makes things go wrong on the way to a real broker. With the feature `sim` there is a simulation, which the same checker judges.
 
+pub mod agreement;
 pub mod checker;
 pub mod faults;
 pub mod history;

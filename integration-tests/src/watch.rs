@@ -228,7 +228,7 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                     record(What::SettleReq { session, message, grant: self.grant(grant), kind });
                 }
             }
-            Note::SetAside { grant, session, position: at, answer: given } => {
+            Note::SetAside { grant, session, position: at, answer: given, .. } => {
                 if let Some((session, message)) = seen.at(session, *at) {
                     let (grant, store) = (self.grant(grant), Store::Dead);
                     record(What::Copied { session, message, grant, store, answer: answer(*given) });
@@ -301,7 +301,7 @@ fn cause(why: Loss) -> Cause {
 fn why(code: &str) -> Reason {
     match code {
         "attempts-exhausted" | "time-exhausted" => Reason::Exhausted,
-        "handler" => Reason::Explicit,
+        "handler" | "unknown-type" => Reason::Explicit,
         _ => Reason::Malformed,
     }
 }

@@ -13,10 +13,11 @@ mod state;
 
 use std::time::Duration;
 
-use convoy_conformance::checker::{Fatal, Verdict};
+use convoy_conformance::agreement::ORDER;
+use convoy_conformance::checker::Fatal;
 use convoy_conformance::liars::Lie;
 
-use self::stage::{Play, Program, Trouble};
+use self::stage::{Judged, Play, Program, Trouble};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,7 +63,7 @@ const TABLE: &[(Fatal, Told, Play)] = &[
     (Fatal::StateStale,           Told::OfState,                              Play::TWO),
 ];
 
-async fn perform(told: Told, play: &Play, lies: bool) -> Verdict {
+async fn perform(told: Told, play: &Play, lies: bool) -> Judged {
     match told {
         Told::ByBackend(lie) => stage::perform(play, lies.then_some(lie), None).await,
         Told::ByProgram(program) => stage::perform(play, None, Some((program, lies))).await,
@@ -116,9 +117,28 @@ tests! {
 /// Positions are the backend's word: those of this one are in order, and its messages are not.
 #[tokio::test(start_paused = true)]
 async fn neighbours_that_change_places_under_growing_positions_are_named_as_well() {
-    let verdict = perform(Told::ByBackend(Lie::SwapsNeighbours), &Play::ALONE, true).await;
+    let Judged { verdict, counts, agreed } = perform(Told::ByBackend(Lie::SwapsNeighbours), &Play::ALONE, true).await;
     assert!(verdict.fatal(Fatal::ReorderFirst) > 0, "{verdict}");
     assert_eq!(verdict.fatal(Fatal::ReorderFirst), verdict.fatal_total(), "{verdict}");
+    assert_eq!((agreed, counts.inversions), (Ok(()), 1));
+}
+
+/// A sentinel that misses a gap is caught by what the history says, and only then.
+#[tokio::test(start_paused = true)]
+async fn a_sentinel_that_misses_a_gap_disagrees() {
+    for lie in [Lie::DropsConfirmed, Lie::SkipsHandedOut, Lie::DeliversElsewhere] {
+        let (.., play) =
+            TABLE.iter().find(|(_, told, _)| matches!(told, Told::ByBackend(of) if *of == lie)).expect("a line");
+        for blind in [false, true] {
+            let judged = stage::perform(play, Some(lie), Some((Program::MissesGaps, blind))).await;
+            assert!(!judged.verdict.is_ok(), "{lie:?} is found");
+            assert_eq!(judged.counts.gaps == 0, blind, "{lie:?}: {:?}", judged.counts);
+            let told = judged.agreed.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert_eq!(told.contains("gaps, and there were"), blind, "{lie:?}: {told}");
+        }
+    }
+    let judged = stage::perform(&Play::PLAIN, None, Some((Program::MissesGaps, true))).await;
+    assert_eq!(judged.agreed, Ok(()), "where nothing is missing it has nothing to miss");
 }
 
 #[test]
@@ -132,14 +152,19 @@ fn every_fatal_name_but_those_of_park_has_its_liar() {
 
 async fn is_named(name: Fatal) {
     let (_, told, play) = TABLE.iter().find(|(fatal, ..)| *fatal == name).expect("a line in the table");
-    let verdict = perform(*told, play, true).await;
+    let Judged { verdict, counts, agreed } = perform(*told, play, true).await;
     assert!(verdict.fatal(name) > 0, "{told:?} was not named {name}\n{verdict}");
     assert_eq!(verdict.fatal(name), verdict.fatal_total(), "{told:?} was named otherwise than {name}\n{verdict}");
+    assert_eq!(agreed, Ok(()), "{told:?}");
+    assert_eq!(counts.is_in_order(), !ORDER.contains(&name), "{told:?}: what is missing or out of order: {counts:?}");
+    let repeats = matches!(name, Fatal::Nonmonotonic | Fatal::DuplicateAfterSettle | Fatal::DuplicateExcess);
+    assert!(!repeats || counts.repeats > 0, "{told:?}: {counts:?}");
 }
 
 async fn is_innocent(name: Fatal) {
     let (_, told, play) = TABLE.iter().find(|(fatal, ..)| *fatal == name).expect("a line in the table");
-    let verdict = perform(*told, play, false).await;
+    let Judged { verdict, counts, agreed } = perform(*told, play, false).await;
+    assert_eq!((agreed, counts.is_in_order()), (Ok(()), true), "without {told:?}: {counts:?}");
     assert!(verdict.is_ok() && verdict.is_live(), "without {told:?}\n{verdict}");
     assert!(verdict.messages() > 0, "nothing was sent");
 }

@@ -185,7 +185,7 @@ fn suite(target: &str, features: &[&str], args: &[String]) -> Program {
 
 /// The tests of TLS: they start brokers of their own, since each needs other certificates.
 pub(crate) fn tls(summary: &mut Summary, releases: &[&str], args: &[String]) {
-    let units = ["test", "--release", "--package", "convoy-rabbitmq", "--features", "tls", "--lib"];
+    let units = ["test", "--release", "--package", "convoy-rabbitmq", "--features", "tls,management", "--lib"];
     summary.tests("unit tests with TLS", cargo(units).run());
     for release in releases {
         let tests = suite("rabbitmq_tls", &["tls"], args).env("CONVOY_RABBITMQ_RELEASE", release);

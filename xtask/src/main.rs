@@ -23,7 +23,8 @@ cargo xtask conformance memory|rabbitmq|kafka [--release R | --all] [...]
                                         the scenarios on one backend, its broker started where it needs one
                                         rabbitmq --tls: the tests of TLS; rabbitmq --via testcontainers: in a container that `testcontainers` starts
 cargo xtask sim [OPTIONS]               the simulation; its own options: cargo xtask sim --help
-cargo xtask bench engine|memory [...]   the figures, each beside its target
+cargo xtask bench engine|memory|sentinel [...]
+                                        the figures, each beside its target
 cargo xtask chaos rabbitmq|kafka [...]  processes killed and frozen, a broker killed and restarted, links cut, by a seed; then all is judged
                                         --messages N, --sessions N, --faults N or --minutes N, --seed N, --release R, --broken-settle early|ahead; --dry: only the schedule
                                         --nodes 3: on a cluster, whose nodes fail one at a time

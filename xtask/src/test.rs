@@ -65,7 +65,7 @@ pub(crate) fn run(args: &[String]) -> Result<bool, String> {
         if extent.releases > 0 {
             with_faults(&mut summary)?;
         }
-        for bench in ["engine", "memory"].iter().filter(|_| extent.all) {
+        for bench in ["engine", "memory", "sentinel"].iter().filter(|_| extent.all) {
             summary.one(&format!("bench {bench}"), program(built()?.join("xtask"), ["bench", bench]).run());
         }
     }
@@ -107,6 +107,11 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
     let example = |name: &str, args: &[&str]| program(folder.join(name), args).run();
     summary.one("example quickstart", example("quickstart", &[]));
     summary.one("example orders", example("orders", &[]));
+    let new_type = ["lost=0", "out_of_order=0", "repeated=0", "waited=40"];
+    summary.expect("example new_type", 0, &new_type, example("new_type", &[]));
+    summary.expect("example new_type, lanes", 0, &new_type, example("new_type", &["--url", "memory://?lanes=8"]));
+    // Consumers that are told to skip what they do not know lose it, and the program says so.
+    summary.expect("example new_type, skipping", 1, &["held=false"], example("new_type", &["--unknown", "skip"]));
     let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3"];
     let ran = example("orders", &failing);
     summary.expect("example orders, failing", 0, &["violations=0", "dead_letters=10"], ran);
@@ -121,14 +126,16 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
 
 /// A real broker is started, or one that is up is used, and what it is for is run on it.
 fn on_broker(summary: &mut Summary, broker: &Broker, extent: &Extent) -> Result<(), String> {
-    let orders = built()?.join("examples").join("orders");
+    let folder = built()?.join("examples");
+    let (orders, new_type) = (folder.join("orders"), folder.join("new_type"));
     for release in broker.releases.iter().take(extent.releases) {
         let ways = if extent.all { usize::MAX } else { 1 };
         broker.on(summary, release, |on| {
             let mut parts = broker.all(on, ways, |target| with_cargo(&["--no-fail-fast", "--test", target]));
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", &on.url];
-            let orders = Part { name: "example orders".to_owned(), tests: false, ran: program(&orders, failing).run() };
-            parts.push(orders);
+            let example = |name: &str, ran| Part { name: format!("example {name}"), tests: false, ran };
+            parts.push(example("orders", program(&orders, failing).run()));
+            parts.push(example("new_type", program(&new_type, ["--url", &on.url]).run()));
             parts
         });
     }

@@ -13,7 +13,7 @@ use crate::backend::{Backend, ConsumerSpec};
 use crate::engine::Config;
 use crate::error::Result;
 use crate::observe::Observer;
-use crate::policy::{Bounds, Defective, Foreign, Retry};
+use crate::policy::{Bounds, Defective, Foreign, Retry, Turn};
 use crate::runtime::{Driver, Setup};
 
 /// A consumer in the making; made by [`Broker::consumer`](crate::Broker::consumer).
@@ -140,6 +140,13 @@ impl ProcessorBuilder {
     /// How many sessions are handled at once. 64 unless said. On a broker that locks sessions, as many are held.
     pub fn max_concurrent_sessions(mut self, sessions: usize) -> Self {
         self.concurrency = sessions.max(1);
+        self
+    }
+
+    /// How much of one session is handled before its place goes to another one, on a broker that locks sessions. Without limit unless said: a session that always has more
+    /// keeps its place.
+    pub fn turn(mut self, turn: Turn) -> Self {
+        self.consumer.config.turn = Some(turn);
         self
     }
 

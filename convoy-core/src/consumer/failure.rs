@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::engine::Then;
+use crate::error::Error;
 
 /// Why a message was not handled, and what is to follow.
 ///
@@ -51,6 +52,11 @@ impl Failure {
     #[must_use]
     pub fn stop(why: impl fmt::Display) -> Self {
         Self { then: Then::Stop, detail: why.to_string() }
+    }
+
+    /// The body could not be read, which is followed by what the consumer does with such.
+    pub(crate) fn undecodable(error: Error, then: Then) -> Self {
+        Self { then, detail: Self::from(error).detail }
     }
 }
 

@@ -8,6 +8,7 @@ mod payload;
 mod processor;
 mod pull;
 mod received;
+mod router;
 mod run_token;
 mod snapshot;
 
@@ -21,5 +22,6 @@ pub use payload::Payload;
 pub use processor::Processor;
 pub use pull::{Consumer, Session};
 pub use received::{Lease, Received};
+pub use router::{Router, RouterBuilder, Unknown, Versions};
 pub(crate) use run_token::RunToken;
 pub use snapshot::{Report, Snapshot, Stuck};

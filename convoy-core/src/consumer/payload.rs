@@ -58,6 +58,11 @@ impl<T: serde::de::DeserializeOwned + Send + 'static> Payload for Json<T> {
 }
 
 #[cfg(feature = "json")]
+impl<T: crate::message::MessageType> crate::message::MessageType for Json<T> {
+    const NAME: &'static str = T::NAME;
+}
+
+#[cfg(feature = "json")]
 impl<T> std::ops::Deref for Json<T> {
     type Target = T;
 

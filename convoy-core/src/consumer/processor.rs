@@ -103,9 +103,9 @@ async fn attempt<T: Payload, H: Handler<T>>(
     fence: FenceKind,
     undecodable: Then,
 ) -> Result<(), Failure> {
-    let received: Received<T> = match Context::new(start, token, fence).decode() {
+    let received: Received<T> = match Context::new(start, token, fence, undecodable).decode() {
         Ok(received) => received,
-        Err(error) => return Err(Failure { then: undecodable, detail: Failure::from(error).detail }),
+        Err(error) => return Err(Failure::undecodable(error, undecodable)),
     };
     handler.handle(received).await
 }

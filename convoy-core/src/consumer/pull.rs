@@ -260,7 +260,7 @@ impl Session {
         };
         let run = start.run;
         let token = self.with(|core, _, _| core.token_of(run)).unwrap_or_default();
-        match Context::new(*start, token, self.driver.limits.fence).decode() {
+        match Context::new(*start, token, self.driver.limits.fence, self.driver.undecodable()).decode() {
             Ok(received) => Ok(Some(Delivery::new(self, run, received))),
             Err(error) => {
                 self.end(run, End::Returned);

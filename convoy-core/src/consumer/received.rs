@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::failure::Failure;
 use super::payload::Payload;
 use super::run_token::RunToken;
 use crate::backend::{FenceKind, LeaseCell};
-use crate::engine::Start;
+use crate::engine::{Start, Then};
 use crate::error::Result;
 use crate::message::{Content, Headers, Inbound, MessageId, Redelivered};
 use crate::position::{Fence, Position};
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) attempt: u32,
     pub(crate) lease: Lease,
     pub(crate) fence: FenceKind,
+    /// What follows when the body cannot be read.
+    pub(crate) undecodable: Then,
 }
 
 /// The exclusive right that a handler runs under.
@@ -44,8 +47,9 @@ pub struct Lease {
 }
 
 impl Context {
-    pub(crate) fn new(start: Start, run: Arc<RunToken>, fence: FenceKind) -> Self {
-        Self { message: start.message, attempt: start.attempt, lease: Lease { cell: start.lease, run }, fence }
+    pub(crate) fn new(start: Start, run: Arc<RunToken>, fence: FenceKind, undecodable: Then) -> Self {
+        let lease = Lease { cell: start.lease, run };
+        Self { message: start.message, attempt: start.attempt, lease, fence, undecodable }
     }
 
     pub(crate) fn decode<T: Payload>(self) -> Result<Received<T>> {
@@ -125,6 +129,37 @@ impl<T> Received<T> {
                 Fence::by_producer(message.session.clone(), stamp.producer, stamp.number)
             }
             _ => Fence::at(message.session.clone(), message.position),
+        }
+    }
+
+    /// The same delivery with its body read as another type, for a handler that looks at a message before it knows what it is. A [`Router`](crate::Router)
+    /// does that by the message's type.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use convoy_core::{Bytes, Content, Failure, Received};
+    ///
+    /// async fn by_format(message: Received<Arc<Content>>) -> Result<(), Failure> {
+    ///     match message.content().content_type() {
+    ///         Some("text/plain") => note(message.decode()?).await,
+    ///         _ => store(message.decode()?).await,
+    ///     }
+    /// }
+    /// # async fn note(_: Received<String>) -> Result<(), Failure> { Ok(()) }
+    /// # async fn store(_: Received<Bytes>) -> Result<(), Failure> { Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// A body that cannot be read so: the failure takes the path of exhausted attempts at once, where one is named, as it does when the
+    /// processor cannot read a body.
+    pub fn decode<U: Payload>(self) -> Result<Received<U>, Failure> {
+        self.decode_by(U::decode)
+    }
+
+    pub(crate) fn decode_by<U>(self, read: impl FnOnce(&Arc<Content>) -> Result<U>) -> Result<Received<U>, Failure> {
+        match read(&self.context.message.content) {
+            Ok(body) => Ok(Received { body, context: self.context }),
+            Err(error) => Err(Failure::undecodable(error, self.context.undecodable)),
         }
     }
 

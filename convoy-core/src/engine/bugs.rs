@@ -83,6 +83,12 @@ bugs! {
     ReadingStaysOff = "reading-stays-off",
     /// An attempt that the loss of the right cut off is charged to the message.
     LossIsCharged = "loss-is-charged",
+    /// A turn ends under the handler that begins the next message.
+    TurnEndsUnderHandler = "turn-ends-under-handler",
+    /// A session whose turn is over is given back before what it did is settled.
+    TurnForgetsToSettle = "turn-forgets-to-settle",
+    /// What a session whose turn is over has left counts as done.
+    TurnDropsTheRest = "turn-drops-the-rest",
     /// Messages start however much is done that the broker is not known to have.
     NeverHoldsBack = "never-holds-back",
 }

@@ -1,6 +1,7 @@
 //! Which session's message starts: deliveries into session queues, the gate of a session, the turn among sessions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::input::{CancelWhy, End, How, Note, Notice, RunId, Start};
 use super::state::{Entry, Links, Node, RunState, SessionState, Stage, Step};
@@ -213,6 +214,7 @@ impl Engine {
         let message = self.nodes[head].message(&self.sessions[si].id);
         let g = &mut self.grants[gi];
         g.running += 1;
+        g.began.get_or_insert(now);
         let (grant, deadline) = (g.grant, g.deadline.unwrap_or_default());
         let lease = Arc::clone(&g.cell);
         let index = self.runs.insert(RunState {
@@ -250,6 +252,15 @@ impl Engine {
             if let Some(head) = self.sessions[si].head {
                 self.resolve(now, gi, self.nodes[head].position.value);
             }
+        }
+        if self.bug(Bug::TurnEndsUnderHandler)
+            && self.pressure
+            && self
+                .config
+                .turn
+                .is_some_and(|turn| turn.is_over(self.grants[gi].handled.saturating_add(1), Duration::ZERO))
+        {
+            return self.release(now, gi);
         }
         if self.bug(Bug::TwoHandlers)
             && let Some(next) = self.sessions[si].head.and_then(|h| self.nodes[h].next)
@@ -350,6 +361,10 @@ impl Engine {
             return;
         }
         self.bound_reading(gi);
+        self.consider_turn(now, gi);
+        if !self.holds(gi, grant) {
+            return;
+        }
         self.consider_settling(now, gi);
         self.consider_leaving(now, gi);
         if self.holds(gi, grant) {
@@ -414,6 +429,8 @@ impl Engine {
             s.tail = None;
         }
         s.failures = 0;
+        let g = &mut self.grants[gi];
+        g.handled = g.handled.saturating_add(1);
         self.count_out(gi, si, node.size);
         Some(node.position.value)
     }

@@ -7,7 +7,7 @@ use super::claims::ClaimId;
 use crate::backend::{Answer, Event, Grant, LeaseCell, Loss, Place, Reason};
 use crate::error::Error;
 use crate::message::{Content, Inbound};
-use crate::policy::{Bounds, Defective, Foreign, Retry};
+use crate::policy::{Bounds, Defective, Foreign, Retry, Turn};
 use crate::position::Position;
 use crate::session::SessionId;
 use crate::time::Moment;
@@ -26,6 +26,8 @@ pub struct Config {
     pub idle_release: Duration,
     /// The same while others may be waiting for its place.
     pub idle_under_pressure: Duration,
+    /// How much of a session is handled before its place goes to another one, on brokers that lock sessions.
+    pub turn: Option<Turn>,
     /// How long the first evidence of a grant may take before it is given up.
     pub prove_within: Duration,
     /// How much is buffered.
@@ -53,6 +55,7 @@ impl Default for Config {
             grace: Duration::from_secs(2),
             idle_release: Duration::from_secs(1),
             idle_under_pressure: Duration::ZERO,
+            turn: None,
             prove_within: Duration::from_secs(30),
             bounds: Bounds::default(),
             foreign: Foreign::DeadLetter,
@@ -161,8 +164,12 @@ pub enum Then {
     Retry,
     /// Another attempt after this time, whatever the policy says.
     RetryIn(Duration),
+    /// Another attempt after the wait that the policy gives, however often it failed: the policy's limits do not count.
+    Wait,
     /// The dead-letter store, at once.
     DeadLetter,
+    /// The same, for a reason with this code.
+    DeadLetterAs(&'static str),
     /// Stop the consumer.
     Stop,
 }
@@ -268,7 +275,7 @@ pub enum Note {
     /// A message is resolved here; the broker is told.
     SettleRequested { grant: Grant, session: SessionId, position: Position, how: How, reason: Option<&'static str> },
     /// The copy for the dead-letter store was answered.
-    SetAside { grant: Grant, session: SessionId, position: Position, answer: Answer },
+    SetAside { grant: Grant, session: SessionId, position: Position, content: Arc<Content>, answer: Answer },
     /// The broker answered the settlement of a message.
     Settled { grant: Grant, session: SessionId, position: Position, answer: Answer },
     /// The message is tried again after the wait.

@@ -67,6 +67,8 @@ impl Engine {
             quiet_after: Moment::ORIGIN,
             urgent: false,
             leaving: None,
+            handled: 0,
+            began: None,
             idle_since: None,
             idle_links: Links::default(),
             claims: 0,

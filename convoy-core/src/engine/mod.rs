@@ -5,7 +5,7 @@
 //! simulation of the conformance suite run the same engine.
 //!
 //! Split by concern: `dispatch` (which session's message starts), `lease` (grants, evidence, expiry), `settle` (what is done and recorded),
-//! `retry` (what follows a failure), `bounds` (how much is buffered), `claims` (sessions held by a pull loop) and `drain` (leaving).
+//! `retry` (what follows a failure), `bounds` (how much is buffered), `claims` (sessions held by a pull loop), `turns` (whose place goes to the next session) and `drain` (leaving).
 
 mod bounds;
 mod bugs;
@@ -20,6 +20,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turns;
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,7 @@
 //! What follows a failed attempt: a wait in place, the dead-letter store, or a stop.
 
+use std::sync::Arc;
+
 use super::input::{How, Note, Then};
 use super::state::Step;
 use super::timers::Timer;
@@ -21,6 +23,11 @@ impl Engine {
         match then {
             Then::Retry => self.retry_or_give_up(now, si, detail, jitter),
             Then::RetryIn(wait) => self.wait(now, si, wait),
+            Then::Wait => {
+                let wait = self.config.retry.wait(failures, jitter);
+                self.wait(now, si, wait);
+            }
+            Then::DeadLetterAs(code) => self.set_aside(now, si, Reason::new(code, detail, failures)),
             Then::DeadLetter => self.set_aside(now, si, Reason::new("handler", detail, failures)),
             Then::Stop => self.stop(si, Reason::new("handler-stop", detail, failures)),
         }
@@ -136,7 +143,10 @@ impl Engine {
             return;
         }
         self.grants[gi].asides = self.grants[gi].asides.saturating_sub(1);
-        self.note(|e| Note::SetAside { grant, session: e.sessions[si].id.clone(), position: source, answer });
+        self.note(|e| {
+            let (session, content) = (e.sessions[si].id.clone(), Arc::clone(&e.nodes[head].content));
+            Note::SetAside { grant, session, position: source, content, answer }
+        });
         match answer {
             Answer::Ok => {
                 self.copy_is_safe(now, gi, si, source);

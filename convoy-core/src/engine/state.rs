@@ -76,6 +76,9 @@ pub(super) struct GrantState {
     /// Somebody waits for the settlement.
     pub(super) urgent: bool,
     pub(super) leaving: Option<Leaving>,
+    /// Messages resolved under this right, and when the first of them was started.
+    pub(super) handled: u32,
+    pub(super) began: Option<Moment>,
     /// Since when nothing is to be done here.
     pub(super) idle_since: Option<Moment>,
     pub(super) idle_links: Links,
@@ -284,7 +287,7 @@ pub(super) struct Node {
     pub(super) position: Position,
     pub(super) defect: Option<Defect>,
     redelivered: Redelivered,
-    content: Arc<Content>,
+    pub(super) content: Arc<Content>,
     /// As it came, until it is handed out for the first time: one counted reference less to make and to drop.
     session: Option<SessionId>,
     pub(super) size: usize,

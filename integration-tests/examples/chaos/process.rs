@@ -16,6 +16,9 @@ use tokio::time::timeout;
 /// How long a process may take to drain: its handlers, its last sends, and a broker that may be just away.
 const DRAIN: Duration = Duration::from_secs(60);
 const REAP: Duration = Duration::from_secs(10);
+/// How long a process may take until it can be asked to end: on a machine with more than enough to do it starts late.
+const UP: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One life of a worker.
 #[derive(Debug)]
@@ -123,8 +126,19 @@ impl Life {
         self.signal(if on { Signal::STOP } else { Signal::CONT })
     }
 
+    /// Waits until it listens to who asks it to end: a signal before that ends it as a kill would. One that does not come up, or is gone, is asked all the same.
+    async fn up(&mut self) {
+        let listens = async {
+            while !self.told.says("up", "true") && matches!(self.child.try_wait(), Ok(None)) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(UP, listens).await;
+    }
+
     /// Asks it to end in order and waits for that. One that does not is killed, and told of.
     pub(crate) async fn drain(&mut self, history: &Writer) -> Result<(), String> {
+        self.up().await;
         self.signal(Signal::TERM)?;
         let ended = timeout(DRAIN, self.child.wait()).await;
         match ended {

@@ -3,6 +3,7 @@
 use std::io::BufRead;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 
 /// What was asked so far.
@@ -15,13 +16,18 @@ pub(crate) struct Wanted {
 }
 
 /// Listens to standard input, on a thread of its own, since a read of it cannot be given up and must keep nobody from ending; and to `SIGTERM`, all the
-/// time, since a signal that comes while nobody listens is lost.
+/// time, since a signal that comes while nobody listens is lost, and one that comes before ends the process. From here on it can be asked, and says so.
 pub(crate) fn listen() -> watch::Receiver<Wanted> {
     let (tell, told) = watch::channel(Wanted::default());
     let tell = Arc::new(tell);
     let by_signal = Arc::clone(&tell);
+    let mut signal = Box::pin(convoy_core::shutdown_signal());
+    // The handler stands once it was polled.
+    let early = (&mut signal).now_or_never().is_some();
     tokio::spawn(async move {
-        convoy_core::shutdown_signal().await;
+        if !early {
+            signal.await;
+        }
         by_signal.send_modify(|wanted| wanted.drain = true);
     });
     std::thread::spawn(move || {
@@ -34,6 +40,7 @@ pub(crate) fn listen() -> watch::Receiver<Wanted> {
         }
         tell.send_modify(|wanted| wanted.drain = true);
     });
+    println!("up=true");
     told
 }
 

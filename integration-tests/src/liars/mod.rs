@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use convoy_core::backend::{Backend, ConsumerSpec, DeadLetterStore, Sink, Source};
 use convoy_core::{Finding, Guarantees, Moment, Result, Topology};
 
-pub use program::{Failures, FencedSink, Swallows, Witness};
+pub use program::{Failures, FencedSink, MissesGaps, Swallows, Witness};
 
 use self::sink::LyingSink;
 use self::source::{First, LyingSource};

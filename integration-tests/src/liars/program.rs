@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use convoy_core::engine::{EndKind, Note};
-use convoy_core::{Failure, Fence, Handler, Observed, Observer, Position, Received, SessionId};
+use convoy_core::{
+    Content, Failure, Fence, Handler, Observed, Observer, Position, ProducerId, Received, Sentinel, SessionId,
+};
 
 use super::lock;
 use crate::history::{Message, Recorder, What};
@@ -82,6 +84,41 @@ impl<O: Observer> Observer for Witness<O> {
             _ => return self.observer.on(event),
         };
         self.observer.on(&Observed::new(event.at, event.channel, event.group, &put_right));
+    }
+}
+
+/// Tells a sentinel of each message that it follows the one before it, when it lies: so that it misses what is missing.
+#[derive(Debug)]
+pub struct MissesGaps {
+    sentinel: Sentinel,
+    /// The greatest number that was told of each producer in each session.
+    last: Mutex<HashMap<(SessionId, ProducerId), u64>>,
+    lies: bool,
+}
+
+impl MissesGaps {
+    /// What `sentinel` is told passes through here.
+    pub fn new(sentinel: Sentinel, lies: bool) -> Self {
+        Self { sentinel, last: Mutex::default(), lies }
+    }
+}
+
+impl Observer for MissesGaps {
+    fn on(&self, event: &Observed<'_>) {
+        let Note::Started { grant, session, position, content, attempt, checked_at, deadline } = event.note else {
+            return self.sentinel.on(event);
+        };
+        let Some(mut stamp) = content.stamp().filter(|_| self.lies) else { return self.sentinel.on(event) };
+        let mut last = lock(&self.last);
+        let last = last.entry((session.clone(), stamp.producer)).or_default();
+        stamp.prev = stamp.prev.min(*last);
+        *last = stamp.number.max(*last);
+        let mut content = Content::clone(content);
+        content.set_stamp(stamp);
+        let (session, content) = (session.clone(), Arc::new(content));
+        let (grant, position, attempt, checked_at, deadline) = (*grant, *position, *attempt, *checked_at, *deadline);
+        let told = Note::Started { grant, session, position, content, attempt, checked_at, deadline };
+        self.sentinel.on(&Observed::new(event.at, event.channel, event.group, &told));
     }
 }
 

@@ -260,7 +260,7 @@ impl Env {
                 let (session, message) = (session_key(&session), self.message(position.value));
                 self.judge.push(now, process, What::SettleReq { session, message, grant: id(grant), kind });
             }
-            Note::SetAside { grant, session, position, answer } => {
+            Note::SetAside { grant, session, position, answer, .. } => {
                 let answer = match answer {
                     CoreAnswer::Ok => Answer::Ok,
                     CoreAnswer::Unknown => Answer::Unknown,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use convoy_core::backend::{Limits, SettleStyle, Shape};
 use convoy_core::engine::{Bug, Config};
 use convoy_core::producer::ProducerBug;
-use convoy_core::{Bound, Defective, Exhausted, Foreign, Retry};
+use convoy_core::{Bound, Defective, Exhausted, Foreign, Retry, Turn};
 
 use super::faults::Kind;
 use super::names::SESSIONS;
@@ -333,6 +333,11 @@ fn config(r: &mut Rng, lock: u64, grace: u64, seed: u64, defect: Defect) -> (Con
     config.defective = r.pick(&[Defective::DeadLetter, Defective::DeadLetter, Defective::Allow]);
     config.misrouted = Defective::DeadLetter;
     config.observe = true;
+    config.turn = match r.below(4) {
+        0 => Some(Turn::messages(r.range(1, 6) as u32)),
+        1 => Some(Turn::time(dur(r.range(1, 500) * MS)).or_messages(r.range(1, 40) as u32)),
+        _ => None,
+    };
     config.hash_seed = seed;
     if let Defect::Engine(bug) = defect {
         config.bug = Some(bug);

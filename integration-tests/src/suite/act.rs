@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use convoy_core::producer::{Producer, ProducerOptions};
 use convoy_core::{
-    Broker, ConsumerBuilder, Message, Processor, ProcessorBuilder, Retry, SendError, SessionId, runtime,
+    Broker, ConsumerBuilder, Message, Processor, ProcessorBuilder, Retry, SendError, Sentinel, SentinelOptions,
+    SessionId, runtime,
 };
 use parking_lot::Mutex;
 
 use super::harness::{Fault, Shape, Stage};
+use crate::agreement::agree;
 use crate::checker::{Checker, Options, Verdict};
 use crate::history::{Fault as Kind, Memory, Phase, Recorder, Side, Store, What};
 use crate::watch::{self, WatchedConsumer, WatchedProducer};
@@ -69,6 +71,9 @@ pub struct Act {
     shape: Shape,
     history: Arc<Memory>,
     groups: Mutex<BTreeMap<String, u32>>,
+    /// One a group, which watches all consumers of it.
+    sentinels: Mutex<BTreeMap<u32, Sentinel>>,
+    judged: AtomicBool,
     consumers: AtomicU32,
     options: Mutex<Options>,
     patience: Duration,
@@ -87,6 +92,8 @@ impl Act {
             shape,
             history: Arc::new(Memory::new(1)),
             groups: Mutex::default(),
+            sentinels: Mutex::default(),
+            judged: AtomicBool::new(false),
             consumers: AtomicU32::new(0),
             options: Mutex::new(options),
             patience,
@@ -159,12 +166,20 @@ impl Act {
         })
     }
 
-    /// A consumer in this group, watched.
+    /// The sentinel of a group, which watches each consumer of it.
+    pub fn sentinel(&self, group: &str) -> Sentinel {
+        let number = self.group_number(group);
+        let make = || Sentinel::with(SentinelOptions::new().whole_group());
+        self.sentinels.lock().entry(number).or_insert_with(make).clone()
+    }
+
+    /// A consumer in this group, watched: by the history, and by the group's sentinel.
     pub fn consumer_in(&self, group: &str) -> ConsumerBuilder {
         let number = self.group_number(group);
         let consumer = self.consumers.fetch_add(1, Ordering::SeqCst) + 1;
         let observer = WatchedConsumer::new(Arc::clone(&self.history), number, consumer);
-        self.stage.broker.consumer(&self.stage.channel).group(group).observer(observer)
+        let consumer = self.stage.broker.consumer(&self.stage.channel).group(group);
+        consumer.observer(observer).observer(self.sentinel(group))
     }
 
     /// A consumer in [`GROUP`], watched.
@@ -220,7 +235,8 @@ impl Act {
         Ok(letters)
     }
 
-    /// Judges what happened: a fatal finding fails, and so does a message that was left, unless the scenario says that nobody was there to the end.
+    /// Judges what happened, once: a fatal finding fails, and so does a message that was left, unless the scenario says that nobody was there to the end; and a sentinel that
+    /// counted otherwise.
     ///
     /// # Errors
     /// What the checker found.
@@ -233,11 +249,18 @@ impl Act {
     /// # Errors
     /// What the checker found.
     pub fn verdict(&self) -> Result<Verdict, Failed> {
+        hold!(
+            !self.judged.swap(true, Ordering::SeqCst),
+            "a scenario is judged once: what came before is gone from the history"
+        );
         let mut checker = Checker::new(self.options.lock().clone());
-        self.history.take().iter().for_each(|event| checker.push(event));
+        let events = self.history.take();
+        events.iter().for_each(|event| checker.push(event));
         let verdict = checker.finish();
         let live = verdict.is_live() || !self.options.lock().settled_by_end;
         hold!(verdict.is_ok() && live, "seed {}: {verdict}", self.seed);
+        let sentinels: Vec<_> = self.sentinels.lock().iter().map(|(group, s)| (*group, s.counts())).collect();
+        agree(&events, &verdict, &sentinels)?;
         Ok(verdict)
     }
 }

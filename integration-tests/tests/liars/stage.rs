@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use convoy_conformance::agreement::{Disagreement, agree};
 use convoy_conformance::checker::{Checker, Options, Verdict};
 use convoy_conformance::history::{Fault, Memory, Phase, Recorder, Side, Store, What};
-use convoy_conformance::liars::{Failures, FencedSink, Liar, Lie, Swallows, Witness};
+use convoy_conformance::liars::{Failures, FencedSink, Liar, Lie, MissesGaps, Swallows, Witness};
 use convoy_conformance::watch::{self, WatchedConsumer, WatchedProducer};
 use convoy_core::backend::Place;
 use convoy_core::producer::Resume;
-use convoy_core::{Broker, Failure, Handler, Message, Processor, ProducerOptions, Received, Retry, SessionId};
+use convoy_core::{
+    Broker, Failure, Handler, Message, Processor, ProducerOptions, Received, Retry, Sentinel, SentinelCounts,
+    SentinelOptions, SessionId,
+};
 use convoy_memory::{MemoryBroker, Options as MemoryOptions};
 
 pub const CHANNEL: &str = "orders";
@@ -55,6 +59,17 @@ pub enum Program {
     SwallowsErrors,
     /// The sink does not look at the fence.
     UnfencedSink,
+    /// The sentinel is not told what is missing.
+    MissesGaps,
+}
+
+/// What the checker and a sentinel made of it.
+#[derive(Debug)]
+pub struct Judged {
+    pub verdict: Verdict,
+    pub counts: SentinelCounts,
+    /// Whether they agree.
+    pub agreed: Result<(), Disagreement>,
 }
 
 impl Play {
@@ -141,7 +156,7 @@ impl Handler<String> for Worker {
 }
 
 /// Plays it with this lie of the backend, or of the program when it lies.
-pub async fn perform(play: &Play, lie: Option<Lie>, program: Option<(Program, bool)>) -> Verdict {
+pub async fn perform(play: &Play, lie: Option<Lie>, program: Option<(Program, bool)>) -> Judged {
     let options = MemoryOptions::new().lanes(play.lanes).lock(play.lock);
     let memory = MemoryBroker::with_options(options).expect("valid options");
     let broker = Broker::new(Liar::new(memory.clone(), lie));
@@ -158,7 +173,9 @@ pub async fn perform(play: &Play, lie: Option<Lie>, program: Option<(Program, bo
     let sink = Arc::new(FencedSink::new(Arc::clone(&recorder), lying(Program::UnfencedSink)));
     let done = Arc::default();
     let mut processors: Vec<Processor> = Vec::new();
+    let sentinel = sentinel();
     for observer in observers {
+        let told = MissesGaps::new(sentinel.clone(), lying(Program::MissesGaps));
         let worker = Worker {
             play: *play,
             program,
@@ -168,7 +185,7 @@ pub async fn perform(play: &Play, lie: Option<Lie>, program: Option<(Program, bo
             done: Arc::clone(&done),
         };
         let handler = Swallows::new(worker, Arc::clone(&failures), lying(Program::SwallowsErrors));
-        let consumer = broker.consumer(CHANNEL).group(GROUP).observer(observer).processor();
+        let consumer = broker.consumer(CHANNEL).group(GROUP).observer(observer).observer(told).processor();
         // Who holds one session of two consumers asks for no other.
         let sessions = if play.consumers > 1 { 1 } else { 8 };
         let consumer = consumer.max_concurrent_sessions(sessions).drain_within(Duration::from_secs(5));
@@ -180,7 +197,7 @@ pub async fn perform(play: &Play, lie: Option<Lie>, program: Option<(Program, bo
         processor.drain().await.expect("drained");
     }
     record_dead_letters(&broker, &recorder).await;
-    judge(&recorder)
+    judge(&recorder, &sentinel)
 }
 
 /// Sends to every session, one after the other. What fails is given up.
@@ -224,10 +241,18 @@ pub fn now() -> u64 {
     convoy_core::runtime::now().as_nanos()
 }
 
-pub fn judge(recorder: &Memory) -> Verdict {
+/// A sentinel that watches all consumers of the group.
+pub fn sentinel() -> Sentinel {
+    Sentinel::with(SentinelOptions::new().whole_group())
+}
+
+pub fn judge(recorder: &Memory, sentinel: &Sentinel) -> Judged {
     let mut options = Options::total();
     options.dead_read = true;
     let mut checker = Checker::new(options);
-    recorder.take().iter().for_each(|event| checker.push(event));
-    checker.finish()
+    let events = recorder.take();
+    events.iter().for_each(|event| checker.push(event));
+    let (verdict, counts) = (checker.finish(), sentinel.counts());
+    let agreed = agree(&events, &verdict, &[(1, counts)]);
+    Judged { verdict, counts, agreed }
 }

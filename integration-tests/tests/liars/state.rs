@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use convoy_conformance::checker::Verdict;
 use convoy_conformance::history::{Answer, GrantId, Memory, Recorder, What};
 use convoy_conformance::liars::{Liar, Lie};
 use convoy_conformance::watch::{self, WatchedConsumer};
 use convoy_core::backend::Place;
 use convoy_core::engine::Note;
-use convoy_core::{Broker, Consumer, Observed, Observer, Outcome, Session, SessionId};
+use convoy_core::{Broker, Consumer, Observed, Observer, Outcome, Sentinel, Session, SessionId};
 use convoy_memory::MemoryBroker;
 
-use crate::stage::{self, CHANNEL, GROUP, Play, judge, now};
+use crate::stage::{self, CHANNEL, GROUP, Judged, Play, judge, now};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -35,10 +34,11 @@ impl Observer for Newest {
 }
 
 impl Loop {
-    async fn open(broker: &Broker, recorder: &Arc<Memory>, number: u32) -> Self {
+    async fn open(broker: &Broker, recorder: &Arc<Memory>, sentinel: &Sentinel, number: u32) -> Self {
         let grant = Arc::default();
         let observer = Newest(WatchedConsumer::new(Arc::clone(recorder), 1, number), Arc::clone(&grant));
-        let consumer = broker.consumer(CHANNEL).group(GROUP).observer(observer).open().await.expect("a consumer");
+        let consumer = broker.consumer(CHANNEL).group(GROUP).observer(observer).observer(sentinel.clone());
+        let consumer = consumer.open().await.expect("a consumer");
         Self { number, consumer, grant }
     }
 
@@ -68,12 +68,13 @@ impl Loop {
     }
 }
 
-pub async fn perform(lie: Option<Lie>) -> Verdict {
+pub async fn perform(lie: Option<Lie>) -> Judged {
     let memory = MemoryBroker::new();
     let broker = Broker::new(Liar::new(memory.clone(), lie));
     let recorder = Arc::new(Memory::new(1));
-    let old = Loop::open(&broker, &recorder, 1).await;
-    let new = Loop::open(&broker, &recorder, 2).await;
+    let sentinel = stage::sentinel();
+    let old = Loop::open(&broker, &recorder, &sentinel, 1).await;
+    let new = Loop::open(&broker, &recorder, &sentinel, 2).await;
     stage::send(&broker, &recorder, &Play { messages: 1, ..Play::ALONE }).await;
 
     let held = old.consumer.accept_next(SOON).await.expect("accepted").expect("a session");
@@ -93,5 +94,5 @@ pub async fn perform(lie: Option<Lie>) -> Verdict {
     drop(held);
     old.consumer.close(SOON).await.expect("closed");
     new.consumer.close(SOON).await.expect("closed");
-    judge(&recorder)
+    judge(&recorder, &sentinel)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convoy_core::{Broker, ChannelSpec, Error, ErrorKind, Message, MessageId, Topology};
+use convoy_core::{Broker, ChannelSpec, Error, ErrorKind, Finding, Message, MessageId, Topology};
 use convoy_rabbitmq::{Options, RabbitBroker};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -26,6 +26,8 @@ cases! {
     "a-port-without-tls-is-refused" on Good: plain_port;
     "plain-text-to-a-port-of-tls-is-refused" on Good: plain_text;
     "a-wrong-password-is-refused-and-not-shown" on Good: wrong_password;
+    "the-http-api-is-asked-over-tls" on Good: http_api;
+    "an-http-api-of-an-unknown-issuer-is-told" on Good: http_api_of_unknown_issuer;
     "the-name-of-another-host-is-refused" on OtherName: other_name;
     "an-expired-certificate-is-refused" on Expired: expired;
     "a-client-with-a-certificate-is-let-in" on AsksClients: client;
@@ -82,6 +84,34 @@ async fn wrong_password(stage: &Stage, at: &Started) -> Result<(), String> {
         return Err(shown(&error));
     }
     says(&error, &["ACCESS_REFUSED"])
+}
+
+/// The HTTP API, over TLS.
+fn https(at: &Started) -> String {
+    format!("https://localhost:{}", at.tls + 1_000)
+}
+
+async fn http_api(stage: &Stage, at: &Started) -> Result<(), String> {
+    let found = found(options(stage, at, "localhost").management(https(at))).await?;
+    if found.is_empty() { Ok(()) } else { Err(format!("{found:?}")) }
+}
+
+async fn http_api_of_unknown_issuer(_: &Stage, at: &Started) -> Result<(), String> {
+    let found = found(Options::new("localhost").port(at.amqp).lanes(2).management(https(at))).await?;
+    match &found[..] {
+        [one] if one.code == "management" && one.what.contains("UnknownIssuer") => Ok(()),
+        _ => Err(format!("{found:?}")),
+    }
+}
+
+/// What is found on a channel of its own.
+async fn found(options: Options) -> Result<Vec<Finding>, String> {
+    let broker = Broker::new(RabbitBroker::connect(options).await.map_err(|e| shown(&e))?);
+    let topology = Topology::new().channel(ChannelSpec::new(format!("tls-{}", MessageId::random())).group("g"));
+    broker.provision(&topology).await.map_err(|e| shown(&e))?;
+    let found = broker.check(&topology).await.map_err(|e| shown(&e))?;
+    broker.close(LIMIT).await.map_err(|e| shown(&e))?;
+    Ok(found)
 }
 
 async fn other_name(stage: &Stage, at: &Started) -> Result<(), String> {

@@ -22,6 +22,7 @@ mod handing;
 mod hostile;
 mod permissions;
 mod plain;
+mod policies;
 mod release;
 mod sending;
 mod timeouts;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         hostile::ALL,
         permissions::ALL,
         plain::ALL,
+        policies::ALL,
         release::ALL,
         sending::ALL,
         timeouts::ALL,

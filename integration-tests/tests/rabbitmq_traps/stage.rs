@@ -75,6 +75,11 @@ impl Stage {
         self.server.amqp
     }
 
+    /// Where the broker's HTTP API is.
+    pub(crate) fn http(&self) -> String {
+        Http::beside(self.server.amqp).url()
+    }
+
     /// Chance of its own for this scenario, from the seed of the run.
     pub(crate) fn random(&self) -> fastrand::Rng {
         fastrand::Rng::with_seed(u64::from(self.server.run))

@@ -33,6 +33,11 @@ impl Http {
         Self(named.unwrap_or_else(|| amqp.saturating_add(ABOVE)))
     }
 
+    #[allow(dead_code, reason = "not every test that has this file asks")]
+    pub(crate) fn url(self) -> String {
+        format!("http://127.0.0.1:{}", self.0)
+    }
+
     /// The broker's version.
     pub(crate) fn version(self) -> Option<String> {
         let overview = self.get("overview").ok()?;

@@ -69,6 +69,7 @@ impl Harness for Kafka {
             .lanes(wishes.lanes)
             .session_timeout(wishes.lock)
             .heartbeat(HEARTBEAT)
+            .group_prefix(format!("{channel}."))
             .max_message(wishes.max_message)
             .auto_create(true);
         let broker = Broker::new(KafkaBroker::connect(options).await?);
@@ -109,12 +110,17 @@ impl KafkaFaults {
     fn until<T>(&self, mut found: impl FnMut(&[Member]) -> Option<T>, group: &str) -> Option<T> {
         let give_up = Instant::now() + PATIENCE;
         while Instant::now() < give_up {
-            if let Some(found) = self.coordinator.members(group).ok().and_then(|members| found(&members)) {
+            if let Some(found) = self.coordinator.members(&self.group(group)).ok().and_then(|members| found(&members)) {
                 return Some(found);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         None
+    }
+
+    /// A group is the cluster's: each stage has its own.
+    fn group(&self, name: &str) -> String {
+        format!("{}.{name}", self.channel)
     }
 
     fn holder(&self, group: &str, session: &SessionId) -> Option<Member> {
@@ -123,7 +129,7 @@ impl KafkaFaults {
     }
 
     fn throw_out(&self, group: &str, member: &Member) -> bool {
-        self.coordinator.throw_out(group, member).unwrap_or(false)
+        self.coordinator.throw_out(&self.group(group), member).unwrap_or(false)
     }
 
     /// Its holder is out of the group, and comes back.

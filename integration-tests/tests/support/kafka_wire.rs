@@ -79,7 +79,11 @@ impl Wire {
     /// Lets nobody of this name in any more, or again.
     pub(crate) fn refuse(&self, client: &str, on: bool) {
         let mut links = self.links.lock();
-        if on { links.refused.insert(client.to_owned()) } else { links.refused.remove(client) };
+        if on {
+            links.refused.insert(client.to_owned())
+        } else {
+            links.refused.remove(client)
+        };
     }
 
     /// Holds everything, or lets it go on; gives how many connections there are.

@@ -15,6 +15,7 @@ mod random;
 mod retry;
 mod settle;
 mod tables;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -33,8 +33,8 @@ fn text(note: &Note) -> String {
         Note::SettleRequested { grant, session, position, how, reason } => {
             format!("settle {} {session}@{position} {how:?} {}", grant.epoch(), reason.unwrap_or("-"))
         }
-        Note::SetAside { grant, session, position, answer } => {
-            format!("aside {} {session}@{position} {answer:?}", grant.epoch())
+        Note::SetAside { grant, session, position, content, answer } => {
+            format!("aside {} {session}@{position} {} {answer:?}", grant.epoch(), content.size())
         }
         Note::Settled { grant, session, position, answer } => {
             format!("settled {} {session}@{position} {answer:?}", grant.epoch())
@@ -93,7 +93,7 @@ fn the_life_of_a_dead_letter() {
     let expected = [
         "ended 1 a@0 #1 Panicked true",
         "settle 1 a@0 DeadLettered attempts-exhausted",
-        "aside 1 a@0 Ok",
+        "aside 1 a@0 10 Ok",
         "settled 1 a@0 Unknown",
     ];
     assert_eq!(notes(&mut w), expected);
@@ -105,7 +105,7 @@ fn the_life_of_a_dead_letter() {
     w.fail("a@3");
     w.notes.clear();
     w.copied(grant, 3, Answer::Ok);
-    assert_eq!(notes(&mut w), ["aside 1 a@3 Ok", "settled 1 a@3 Ok"]);
+    assert_eq!(notes(&mut w), ["aside 1 a@3 10 Ok", "settled 1 a@3 Ok"]);
 }
 
 #[test]

@@ -190,6 +190,44 @@ fn a_settlement_of_a_dead_letter_whose_answer_is_lost_keeps_the_session_waiting(
 }
 
 #[test]
+fn a_handler_may_wait_as_the_policy_does_and_beyond_its_limits() {
+    let retry = Retry::exponential(100 * MS..SEC).at_most(2).within(SEC).then(Exhausted::DeadLetter);
+    let mut w = with(retry, Limits::lanes());
+    let lane = w.lane(0);
+    w.deliver_all(lane, &[("a", 0), ("a", 1)]);
+    for wait in [50, 100, 200, 400, 500, 500, 500] {
+        assert_eq!(w.starts().len(), 1);
+        w.end("a@0", failed(Then::Wait));
+        w.advance(wait * MS - Duration::from_nanos(1));
+        assert_eq!(w.starts(), NOTHING);
+        w.advance(Duration::from_nanos(1));
+        w.prove(lane);
+    }
+    assert_eq!(w.starts(), ["a@0 #8"], "neither the attempts nor the time are limited");
+    assert_eq!(w.engine.totals().dead_lettered, 0);
+    w.done("a@0");
+    assert_eq!(w.starts(), ["a@1"], "the limits hold again for the next");
+    w.fail("a@1");
+    w.advance(100 * MS);
+    w.starts();
+    w.fail("a@1");
+    w.answer(Answer::Ok);
+    assert_eq!(w.commands().last().map(String::as_str), Some("aside 1 a@1 attempts-exhausted x2"));
+}
+
+#[test]
+fn a_dead_letter_may_have_a_code_of_its_own() {
+    let mut w = World::sessions();
+    let grant = w.session("a");
+    w.deliver(grant, "a", 0);
+    w.starts();
+    w.end("a@0", failed(Then::DeadLetterAs("unknown-type")));
+    assert_eq!(w.commands(), ["aside 1 a@0 unknown-type x1"]);
+    w.copied(grant, 0, Answer::Ok);
+    assert_eq!(w.engine.totals().dead_lettered, 1);
+}
+
+#[test]
 fn where_the_copy_settles_too_nothing_else_is_asked_for() {
     let mut w = World::sessions();
     let grant = w.session("a");

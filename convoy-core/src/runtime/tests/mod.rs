@@ -3,6 +3,7 @@
 mod pieces;
 mod processing;
 mod pulling;
+mod routing;
 mod script;
 
 use std::sync::Arc;

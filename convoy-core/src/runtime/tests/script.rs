@@ -88,12 +88,16 @@ impl Script {
     }
 
     pub(super) fn deliver(&self, grant: Grant, position: u64, session: &str, body: &str) {
+        self.deliver_content(grant, position, session, Content::new(body.to_owned()));
+    }
+
+    pub(super) fn deliver_content(&self, grant: Grant, position: u64, session: &str, content: Content) {
         let message = Inbound {
             position: Position::new(position),
             session: SessionId::new(session.to_owned()).unwrap(),
             redelivered: Redelivered::No,
             defect: None,
-            content: Arc::new(Content::new(body.to_owned())),
+            content: Arc::new(content),
         };
         self.say(Event::Delivered { grant, message });
     }

@@ -8,8 +8,11 @@ mod foreign;
 mod leaving;
 mod pulling;
 mod rights;
+mod routing;
 mod sending;
 mod settling;
+mod turns;
+mod watching;
 
 use super::act::Act;
 use super::run::Scenario;
@@ -59,8 +62,11 @@ pub(super) fn all() -> Vec<Scenario> {
         leaving::ALL,
         pulling::ALL,
         rights::ALL,
+        routing::ALL,
         sending::ALL,
         settling::ALL,
+        turns::ALL,
+        watching::ALL,
     ]
     .concat()
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use super::debian::{self, NODE};
 
 const FOLDER: &str = "tls";
+/// The HTTP API over TLS is so far above AMQP over TLS.
+const HTTPS_ABOVE: u16 = 1_000;
 /// The broker's own certificate, with what leads to its issuer, and the key of it.
 const CERTIFICATE: &str = "server.pem";
 const KEY: &str = "server.key";
@@ -67,6 +69,10 @@ fn configuration(port: u16, node: &str, asks_clients: bool) -> String {
         format!("listeners.ssl.1 = 127.0.0.1:{port}"),
         format!("ssl_options.certfile = {certificate}"),
         format!("ssl_options.keyfile = {key}"),
+        "management.ssl.ip = 127.0.0.1".to_owned(),
+        format!("management.ssl.port = {}", port + HTTPS_ABOVE),
+        format!("management.ssl.certfile = {certificate}"),
+        format!("management.ssl.keyfile = {key}"),
     ];
     if asks_clients {
         lines.push(format!("ssl_options.cacertfile = {}", file(CLIENTS)));
@@ -84,7 +90,12 @@ mod tests {
     #[test]
     fn it_listens_on_this_machine_only_and_asks_clients_when_their_issuers_are_known() {
         let open = configuration(10_672, "/srv/node", false);
-        for line in ["listeners.ssl.1 = 127.0.0.1:10672", "ssl_options.verify = verify_none"] {
+        for line in [
+            "listeners.ssl.1 = 127.0.0.1:10672",
+            "management.ssl.ip = 127.0.0.1",
+            "management.ssl.port = 11672",
+            "ssl_options.verify = verify_none",
+        ] {
             assert!(open.lines().any(|l| l == line), "{line}");
         }
         let closed = configuration(10_672, "/srv/node", true);

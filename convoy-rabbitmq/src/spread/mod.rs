@@ -3,13 +3,27 @@
 //! The broker alone decides who may take a lane's messages (its single active consumer): this is for balance only, and a wrong view of the members costs nothing else.
 //! The broker takes whoever registered first, so the way to move a lane is that everybody but its new owner registers again, behind it.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod simulated;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use convoy_core::Moment;
 
 /// A member: one consumer of the group, in some process.
 pub(crate) type Member = u128;
+
+/// What members say to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It is there.
+    Hello,
+    /// It has come, perhaps again: it is registered for every lane, and wants to hear who else is there.
+    Join,
+    /// It goes.
+    Bye,
+}
 
 /// How often a member says that it is there.
 pub(crate) const HELLO_EVERY: Duration = Duration::from_millis(500);
@@ -18,8 +32,10 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_millis(2_000);
 
 /// So long nothing more has to be heard of before lanes move: members that come together move them once.
 const QUIET: Duration = Duration::from_millis(300);
-/// So long after the members changed last a lane may still be with somebody else than its owner; then whoever has it registers again, once.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// So long a member may have a lane that is another's; then it registers again. Longer than it takes until who is gone without a word is missed: what such a member had is shared out then, and moves once.
+const WRONG_FOR: Duration = Duration::from_millis(2_500);
+/// Whenever that did not help it is so much longer, up to eighty seconds: the owner may be unable to take the lane, for ever or only by now.
+const LONGER: (u32, u32) = (2, 5);
 
 /// So long after lanes moved their old owners have registered again.
 const PROBED_AFTER: Duration = Duration::from_secs(1);
@@ -35,26 +51,62 @@ pub(crate) struct Spread {
     changed: Option<Moment>,
     /// When lanes were shared out last.
     shared_at: Moment,
-    /// The lanes that were given up once since then, since they are somebody else's.
-    corrected: Vec<u32>,
+    /// The lanes that this member had since then though they are another's.
+    wrong: BTreeMap<u32, Wrong>,
+    /// Who came since then, perhaps again: its registrations are new.
+    came: BTreeSet<Member>,
+}
+
+/// A lane that is with this member, or was, though it is another's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wrong {
+    since: Option<Moment>,
+    given_up: u32,
+}
+
+impl Wrong {
+    fn patience(self) -> Duration {
+        let (factor, most) = LONGER;
+        WRONG_FOR * factor.pow(self.given_up.min(most))
+    }
 }
 
 impl Spread {
     pub(crate) fn new(me: Member, lanes: u32) -> Self {
         let owners = vec![me; lanes as usize];
         let (changed, shared_at) = (None, Moment::ORIGIN);
-        Self { me, lanes, heard: BTreeMap::new(), owners, changed, shared_at, corrected: Vec::new() }
+        let (heard, wrong, came) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { me, lanes, heard, owners, changed, shared_at, wrong, came }
+    }
+
+    /// Takes what somebody said, and gives the answer to it.
+    pub(crate) fn told(&mut self, from: Member, word: Word, now: Moment) -> Option<Word> {
+        match word {
+            Word::Bye => self.left(from, now),
+            Word::Hello => self.heard(from, now),
+            Word::Join => self.came(from, now),
+        }
+        (word == Word::Join).then_some(Word::Hello)
     }
 
     /// Somebody said that it is there.
-    pub(crate) fn heard(&mut self, member: Member, now: Moment) {
+    fn heard(&mut self, member: Member, now: Moment) {
         if member != self.me && self.heard.insert(member, now).is_none() {
             self.changed = Some(now);
         }
     }
 
+    /// Somebody came. One that is known has lost its connection and come again, sooner than it was missed: it stands behind all others now.
+    fn came(&mut self, member: Member, now: Moment) {
+        if member != self.me {
+            self.heard.insert(member, now);
+            self.came.insert(member);
+            self.changed = Some(now);
+        }
+    }
+
     /// Somebody left.
-    pub(crate) fn left(&mut self, member: Member, now: Moment) {
+    fn left(&mut self, member: Member, now: Moment) {
         if self.heard.remove(&member).is_some() {
             self.changed = Some(now);
         }
@@ -94,27 +146,35 @@ impl Spread {
         self.owners.get(lane as usize) == Some(&self.me)
     }
 
-    /// Shares the lanes out anew. Every member but its new owner registers again for a lane whose owner changed.
+    /// Shares the lanes out anew. Every member but its new owner registers again for a lane whose owner changed or came again.
     fn share_out(&mut self, now: Moment) -> Vec<u32> {
         let members: Vec<Member> = self.heard.keys().copied().chain([self.me]).collect();
         let owners = owners(&members, self.lanes);
-        let moved = self.owners.iter().zip(&owners).enumerate();
-        let again =
-            moved.filter(|(_, (old, new))| old != new && **new != self.me).map(|(lane, _)| lane as u32).collect();
+        let moves = |(old, new): (&Member, &Member)| (old != new || self.came.contains(new)) && *new != self.me;
+        let pairs = (0..).zip(self.owners.iter().zip(&owners));
+        let again = pairs.filter(|(_, pair)| moves(*pair)).map(|(lane, _)| lane).collect();
         (self.owners, self.changed, self.shared_at) = (owners, None, now);
-        self.corrected.clear();
+        self.wrong.clear();
+        self.came.clear();
         again
     }
 
     /// Members that saw the others come in another order may have registered in another order, too.
     fn correct(&mut self, now: Moment, has: impl Fn(u32) -> bool) -> Vec<u32> {
-        if now.since(self.shared_at) < SETTLED_AFTER || self.heard.is_empty() {
-            return Vec::new();
-        }
-        let wrong = |lane: &u32| has(*lane) && !self.is_mine(*lane) && !self.corrected.contains(lane);
-        let again: Vec<u32> = (0..self.lanes).filter(wrong).collect();
-        self.corrected.extend(&again);
-        again
+        let is_wrong = |lane: &u32| has(*lane) && !self.is_mine(*lane);
+        let mut found: Vec<u32> = (0..self.lanes).filter(is_wrong).collect();
+        // One that is away for a moment was given up or lost.
+        self.wrong.iter_mut().filter(|(lane, _)| !found.contains(lane)).for_each(|(_, wrong)| wrong.since = None);
+        let too_long = |lane: &u32| {
+            let wrong = self.wrong.entry(*lane).or_default();
+            let is_too_long = now.since(*wrong.since.get_or_insert(now)) >= wrong.patience();
+            if is_too_long {
+                *wrong = Wrong { since: None, given_up: wrong.given_up + 1 };
+            }
+            is_too_long
+        };
+        found.retain(too_long);
+        found
     }
 }
 
@@ -233,19 +293,60 @@ mod tests {
         assert!((0..24).all(|lane| spread.is_mine(lane)));
     }
 
+    /// Looks every 100 ms while the other says that it is there, and gives after how long which lanes are given up.
+    fn given_up(spread: &mut Spread, from: Moment, time: Duration, has: impl Fn(u32) -> bool) -> Vec<(u128, Vec<u32>)> {
+        let looks = (0..=time.as_millis()).step_by(100);
+        let given_up = looks.map(|after| {
+            let now = from + Duration::from_millis(after as u64);
+            spread.heard(2, now);
+            (after, spread.tick(now, &has))
+        });
+        given_up.filter(|(_, lanes)| !lanes.is_empty()).collect()
+    }
+
     #[test]
-    fn a_lane_that_stayed_with_the_wrong_member_is_given_up_once() {
+    fn a_lane_that_stays_with_the_wrong_member_is_given_up_less_and_less_often() {
         let now = Moment::ORIGIN + SECOND;
         let mut spread = Spread::new(1, 8);
         spread.heard(2, now);
         let theirs = spread.tick(now + QUIET, nothing);
-        let heard = |spread: &mut Spread, at| spread.heard(2, at);
-        heard(&mut spread, now + SECOND);
-        assert_eq!(spread.tick(now + 2 * SECOND, |_| true), NONE, "it may be on its way");
-        heard(&mut spread, now + 3 * SECOND);
-        let at = now + QUIET + SETTLED_AFTER;
-        assert_eq!(spread.tick(at, |_| true), theirs);
-        assert_eq!(spread.tick(at + QUIET, |_| true), NONE, "once: its owner may be unable to take it");
+        let at = now + SECOND;
+        let after: Vec<(u128, Vec<u32>)> = given_up(&mut spread, at, 300 * SECOND, |_| true);
+        assert!(after.iter().all(|(_, lanes)| *lanes == theirs));
+        let after: Vec<u128> = after.into_iter().map(|(after, _)| after).collect();
+        assert_eq!(after, [2_500, 7_600, 17_700, 37_800, 77_900, 158_000, 238_100], "each time a look later");
+        spread.came(3, at);
+        spread.tick(at + QUIET, nothing);
+        assert!(spread.wrong.is_empty(), "with other members all is new");
+    }
+
+    #[test]
+    fn what_another_had_is_not_given_up_before_it_is_missed() {
+        let now = Moment::ORIGIN + SECOND;
+        let mut spread = Spread::new(1, 8);
+        spread.heard(2, now);
+        spread.heard(3, now);
+        spread.tick(now + QUIET, nothing);
+        let of_3: Vec<u32> = (0..8).filter(|lane| spread.owners[*lane as usize] == 3).collect();
+        // 3 said that it is there for the last time, and went.
+        spread.heard(3, now + 10 * SECOND);
+        let has = |lane: u32| of_3.contains(&lane);
+        let moved = given_up(&mut spread, now + 10 * SECOND, 4 * SECOND, has);
+        let [(_, lanes)] = &moved[..] else { panic!("more than once: {moved:?}") };
+        assert!(lanes.iter().all(|lane| spread.owners[*lane as usize] == 2), "what 2 gets, and nothing before");
+    }
+
+    #[test]
+    fn who_comes_again_gets_its_lanes_back_from_those_who_stood_behind_it() {
+        let now = Moment::ORIGIN + SECOND;
+        let mut spread = Spread::new(1, 8);
+        assert_eq!(spread.told(2, Word::Join, now), Some(Word::Hello));
+        let theirs = spread.tick(now + QUIET, nothing);
+        assert_eq!(spread.told(2, Word::Hello, now + SECOND), None);
+        assert_eq!(spread.tick(now + SECOND + QUIET, nothing), NONE);
+        spread.told(2, Word::Join, now + 2 * SECOND);
+        assert_eq!(spread.tick(now + 2 * SECOND + QUIET, nothing), theirs);
+        assert_eq!(spread.tick(now + 2 * SECOND + 2 * QUIET, nothing), NONE);
     }
 
     #[test]
