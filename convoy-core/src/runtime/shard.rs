@@ -104,8 +104,8 @@ impl Shard {
         let mut core = self.core.lock();
         let now = now();
         let result = act(&mut core, now);
-        core.send(driver);
         core.follow_up(driver, now, self);
+        core.send(driver);
         let held_changed = core.count(driver);
         let ready = core.engine.has_ready();
         drop(core);
@@ -153,8 +153,8 @@ impl Shard {
         let mut core = self.core.lock();
         let now = now();
         core.engine.handle(now, crate::engine::Input::Pressure(on));
-        core.send(driver);
         core.follow_up(driver, now, self);
+        core.send(driver);
         core.count(driver);
     }
 
@@ -202,7 +202,8 @@ impl Core {
         !self.engine.commands().is_empty()
     }
 
-    /// Tells observers, handlers, pull loops and the timer task. Whether the latter was woken.
+    /// Tells observers, handlers, pull loops and the timer task. Whether the latter was woken. Before commands are sent: what a broker has of a process that is killed in between, its history
+    /// has as well.
     fn follow_up(&mut self, driver: &Driver, now: Moment, shard: &Shard) -> bool {
         if !self.engine.notes().is_empty() {
             self.observe(driver, now);
