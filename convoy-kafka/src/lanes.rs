@@ -48,6 +48,7 @@ pub(crate) struct Shared {
 pub(crate) struct State {
     pub(crate) lanes: HashMap<u32, Lane, foldhash::fast::RandomState>,
     last_epoch: u64,
+    last_serial: u64,
     /// Told in this order, with the lock held, so that nothing of a grant comes before its beginning or after its end.
     batch: Vec<Event>,
     /// No right is won any more.
@@ -69,6 +70,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) phase: Phase,
+    /// Which time it is that the group gave it: where it stood the time before may be long ago.
+    pub(crate) serial: u64,
     /// Whether its fetching is paused.
     pub(crate) paused: bool,
 }
@@ -224,9 +227,10 @@ impl Shared {
         };
         let start = Position::new(done.watermark);
         state.batch.push(Event::Granted { grant, place, start, recovered: Recovered::default(), lease });
-        let paused = state.lanes.get(&lane).is_some_and(|lane| lane.paused);
-        state.lanes.insert(lane, Lane { phase: Phase::Held(Box::new(held)), paused });
-        state.upkeep |= paused;
+        if let Some(of) = state.lanes.get_mut(&lane) {
+            of.phase = Phase::Held(Box::new(held));
+            state.upkeep |= of.paused;
+        }
     }
 
     /// A record came. What is done already is left out.
@@ -235,7 +239,7 @@ impl Shared {
             return;
         };
         let State { lanes, batch, upkeep, .. } = state;
-        let Some(Lane { phase: Phase::Held(held), paused }) = lanes.get_mut(&lane) else { return };
+        let Some(Lane { phase: Phase::Held(held), paused, .. }) = lanes.get_mut(&lane) else { return };
         // The client library goes on where it is told to; whatever comes from before that is no news.
         if offset < held.next {
             return;
@@ -282,10 +286,8 @@ impl Shared {
                     }
                 }
                 Command::Read { grant, on } => state.read(grant, on),
-                Command::SetAside { grant, message, reason } => {
-                    if state.held(grant).is_some() {
-                        copies.push((grant, message, reason));
-                    }
+                Command::SetAside { grant, message, reason } if state.held(grant).is_some() => {
+                    copies.push((grant, message, reason));
                 }
                 Command::Leave => state.leaving = true,
                 Command::Release { grant } | Command::Surrender { grant } => state.give_up(grant),
@@ -344,7 +346,7 @@ impl State {
 
     fn read(&mut self, grant: Grant, on: bool) {
         let Self { lanes, batch, upkeep, .. } = self;
-        let Some(Lane { phase: Phase::Held(held), paused }) = lanes.get_mut(&grant.shard()) else { return };
+        let Some(Lane { phase: Phase::Held(held), paused, .. }) = lanes.get_mut(&grant.shard()) else { return };
         if held.grant != grant {
             return;
         }
@@ -399,7 +401,8 @@ impl State {
     /// The group gave a lane to this member.
     pub(crate) fn add(&mut self, lane: u32, phase: Phase) {
         let paused = self.left_paused.remove(&lane);
-        self.lanes.insert(lane, Lane { phase, paused });
+        self.last_serial += 1;
+        self.lanes.insert(lane, Lane { phase, serial: self.last_serial, paused });
         self.upkeep = true;
     }
 
@@ -432,7 +435,7 @@ impl State {
     }
 
     /// What is to be committed now, of the lanes that are this member's now.
-    pub(crate) fn to_commit(&mut self, partitions: u32) -> Vec<Told> {
+    pub(crate) fn take_commit(&mut self, partitions: u32) -> Vec<Told> {
         let mut told = Vec::new();
         let mut too_large = Vec::new();
         for (lane, of) in &mut self.lanes {

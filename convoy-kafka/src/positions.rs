@@ -36,13 +36,11 @@ pub(crate) fn find(consumer: &Client, shared: &Shared, lanes: &[u32], until: Mom
     Ok(found)
 }
 
-/// What is committed of these lanes: offset and metadata.
-fn committed(
-    consumer: &Client,
-    shared: &Shared,
-    lanes: &[u32],
-    until: Moment,
-) -> Result<Vec<(u32, Option<(u64, String)>)>> {
+/// Offset and metadata, of a lane of which something was committed.
+type Committed = Option<(u64, String)>;
+
+/// What is committed of these lanes.
+fn committed(consumer: &Client, shared: &Shared, lanes: &[u32], until: Moment) -> Result<Vec<(u32, Committed)>> {
     let mut list = TopicPartitionList::with_capacity(lanes.len());
     for lane in lanes {
         list.add_partition(&shared.names.channel, *lane as i32);

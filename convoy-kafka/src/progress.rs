@@ -322,8 +322,8 @@ mod tests {
         /// As the engine tells it: of each session that has something open below the end, the first of that.
         fn told(&self, prefixes: &[usize], from: u64, end: u64) -> Done {
             let mut open: Vec<(SessionId, u64)> = Vec::new();
-            for session in 0..12 {
-                let first = self.positions(session).get(prefixes[session]).copied();
+            for (session, prefix) in prefixes.iter().enumerate() {
+                let first = self.positions(session).get(*prefix).copied();
                 open.extend(first.filter(|p| *p < end).map(|p| (id(session), p)));
             }
             open.sort_by_key(|(_, first)| *first);

@@ -40,7 +40,7 @@ impl Commits {
         let (mut look_at, mut open_at, mut missing) = (now() + shared.options.lane_check, Moment::ORIGIN, 0);
         while self.alive.load(Ordering::Acquire) {
             let mut state = shared.state();
-            let told = state.to_commit(shared.lanes);
+            let told = state.take_commit(shared.lanes);
             shared.flush(&mut state);
             if !told.is_empty() {
                 state.commits_begun += 1;
@@ -116,13 +116,16 @@ impl Commits {
         self.consumer.commit(&list, CommitMode::Sync)
     }
 
-    fn find(&self, opening: &[u32]) {
+    fn find(&self, opening: &[(u32, u64)]) {
         let shared = &self.shared;
-        match positions::find(&self.consumer, shared, opening, now() + shared.options.answer_limit) {
+        let lanes: Vec<u32> = opening.iter().map(|(lane, _)| *lane).collect();
+        match positions::find(&self.consumer, shared, &lanes, now() + shared.options.answer_limit) {
             Ok(found) => {
                 let mut state = shared.state();
                 for (lane, at) in found {
-                    if let Some(Lane { phase: Phase::Opening(found), .. }) = state.lanes.get_mut(&lane) {
+                    if let Some(Lane { phase: Phase::Opening(found), serial, .. }) = state.lanes.get_mut(&lane)
+                        && opening.contains(&(lane, *serial))
+                    {
                         *found = Some(at);
                         state.upkeep = true;
                     }
@@ -174,12 +177,12 @@ pub(crate) fn partitions(consumer: &Client, channel: &str, limit: Duration) -> R
     Ok(of.map_or(0, |topic| u32::try_from(topic.partitions().len()).unwrap_or_default()))
 }
 
-/// Lanes of which nobody has asked yet where they stand.
-fn opening(state: &State) -> Vec<u32> {
+/// Lanes of which nobody has asked yet where they stand, each with its serial.
+fn opening(state: &State) -> Vec<(u32, u64)> {
     if state.leaving || state.stop.is_some() || state.abandoned {
         return Vec::new();
     }
-    let asked_for = |(lane, of): (&u32, &Lane)| matches!(of.phase, Phase::Opening(None)).then_some(*lane);
+    let asked_for = |(lane, of): (&u32, &Lane)| matches!(of.phase, Phase::Opening(None)).then_some((*lane, of.serial));
     state.lanes.iter().filter_map(asked_for).collect()
 }
 
