@@ -235,7 +235,9 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                 }
             }
             Note::Settled { grant, session, position: at, answer: given } => {
-                if let Some((session, message)) = seen.at(session, *at) {
+                // What did not happen goes again with the next one, and stays asked for: that is no answer yet. The next one may happen without an answer that anybody sees.
+                let goes_again = *given == backend::Answer::NotApplied;
+                if let Some((session, message)) = seen.at(session, *at).filter(|_| !goes_again) {
                     record(What::Settle { session, message, grant: self.grant(grant), answer: answer(*given) });
                     if *given == backend::Answer::Ok {
                         seen.messages.remove(&(session, position(*at)));
