@@ -73,7 +73,7 @@ impl Wire {
     pub(crate) fn set(&self, client: &str, gate: Gate) -> usize {
         let links = self.links.lock();
         let of_it = links.all.iter().filter(|link| link.client == client);
-        of_it.map(|link| link.gate.send_replace(gate)).count()
+        of_it.inspect(|link| _ = link.gate.send_replace(gate)).count()
     }
 
     /// Lets nobody of this name in any more, or again.
@@ -91,7 +91,7 @@ impl Wire {
         let mut links = self.links.lock();
         links.frozen = on;
         let gate = if on { Gate::Hold } else { Gate::Open };
-        links.all.iter().map(|link| link.gate.send_replace(gate)).count()
+        links.all.iter().inspect(|link| _ = link.gate.send_replace(gate)).count()
     }
 }
 
