@@ -23,7 +23,7 @@ pub(crate) struct Broker {
     pub(crate) parts: &'static [(&'static str, &'static str)],
 }
 
-/// The suite, and what only RabbitMQ has to show.
+/// The suite, what only RabbitMQ can do wrong, and publishers that are not convoy's.
 pub(crate) const RABBITMQ: Broker = Broker {
     name: "rabbitmq",
     title: "RabbitMQ",
@@ -34,6 +34,7 @@ pub(crate) const RABBITMQ: Broker = Broker {
     parts: &[("rabbitmq", "conformance"), ("rabbitmq_traps", "traps"), ("rabbitmq_foreign", "foreign publishers")],
 };
 
+/// The suite, and what only Kafka can do wrong.
 pub(crate) const KAFKA: Broker = Broker {
     name: "kafka",
     title: "Kafka",
@@ -41,7 +42,7 @@ pub(crate) const KAFKA: Broker = Broker {
     url: "CONVOY_KAFKA_URL",
     version: Some("CONVOY_KAFKA_RELEASE"),
     ways: Some(("CONVOY_KAFKA_ASSIGNOR", &["cooperative-sticky", "range"])),
-    parts: &[("kafka", "conformance")],
+    parts: &[("kafka", "conformance"), ("kafka_traps", "traps")],
 };
 
 /// A broker that is up.
