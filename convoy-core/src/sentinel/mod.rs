@@ -1,6 +1,7 @@
 //! The sentinel: an observer that watches the order of each session by the numbers that producers give their messages.
 
 mod counts;
+mod rights;
 mod table;
 mod track;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 
 pub use self::counts::{Deviation, DeviationKind, SentinelCounts};
+use self::rights::{Right, Rights};
 use self::table::Stripe;
 use self::track::Seen;
 use crate::backend::{Answer, Grant};
@@ -33,7 +35,7 @@ use crate::sync::{AtomicU64, Mutex, Ordering};
 /// happens as well: to [`tracing`], or to [`SentinelOptions::on_deviation`].
 ///
 /// One sentinel is for one consumer group: give each consumer one of its own, or let a clone watch each consumer of the group when all of them are in this process
-/// ([`SentinelOptions::whole_group`]). A session that another process had meanwhile is taken up where it is, and that is counted as `moved`. Messages without a number, of
+/// ([`SentinelOptions::whole_group`]); the next consumer of a process may have that of the one before it. A session that another process had meanwhile is taken up where it is, and that is counted as `moved`. Messages without a number, of
 /// foreign producers, are counted and not judged. A message that is missing at the end of a session shows only when another one follows.
 ///
 /// ```
@@ -65,6 +67,9 @@ struct Inner {
     hasher: RandomState,
     whole_group: bool,
     unnumbered: AtomicU64,
+    rights: Mutex<Rights>,
+    /// The consumer that was given a right last.
+    consumer: AtomicU64,
     tell: Box<Tell>,
 }
 
@@ -89,6 +94,8 @@ impl Sentinel {
             hasher: RandomState::default(),
             whole_group: options.whole_group,
             unnumbered: AtomicU64::new(0),
+            rights: Mutex::new(Rights::default()),
+            consumer: AtomicU64::new(0),
             tell: options.tell,
         }))
     }
@@ -157,10 +164,21 @@ impl Inner {
         (hash, &self.stripes[(hash >> 32) as usize & (self.stripes.len() - 1)])
     }
 
+    /// The right of the consumer that has one now.
+    fn right(&self, grant: Grant) -> Right {
+        Right { grant, consumer: self.consumer.load(Ordering::Relaxed) }
+    }
+
+    #[cold]
+    fn granted(&self, grant: Grant) {
+        let mut rights = self.rights.lock();
+        self.consumer.store(rights.granted(grant), Ordering::Relaxed);
+    }
+
     fn started(&self, event: &Observed<'_>, session: &SessionId, stamp: Stamp, grant: Grant, position: Position) {
         let (hash, stripe) = self.find(session);
         let mut stripe = stripe.lock();
-        let (seen, last) = stripe.started(hash, stamp, grant, position, self.whole_group);
+        let (seen, last) = stripe.started(hash, stamp, self.right(grant), position, self.whole_group);
         drop(stripe);
         if seen != Seen::AS_EXPECTED {
             self.tell(event, session, stamp, seen, last);
@@ -170,7 +188,7 @@ impl Inner {
     /// A message goes out of the session's way without a start: its envelope is broken. Where it had started this is nothing new.
     fn set_aside(&self, event: &Observed<'_>, session: &SessionId, stamp: Stamp, grant: Grant) {
         let (hash, stripe) = self.find(session);
-        let (seen, last) = stripe.lock().passed(hash, stamp, grant, self.whole_group);
+        let (seen, last) = stripe.lock().passed(hash, stamp, self.right(grant), self.whole_group);
         if seen != Seen::AS_EXPECTED {
             self.tell(event, session, stamp, seen, last);
         }
@@ -198,13 +216,14 @@ impl Observer for Sentinel {
             // That a run ended well is taken for granted; only the others are looked up.
             Note::Ended { grant, session, position, how, .. } if *how != EndKind::Done && !session.is_lone() => {
                 let (hash, stripe) = self.0.find(session);
-                stripe.lock().not_done(hash, *grant, *position);
+                stripe.lock().not_done(hash, self.0.right(*grant), *position);
             }
             Note::SetAside { grant, session, content, answer: Answer::Ok | Answer::Unknown, .. } => {
                 if let Some(stamp) = content.stamp().filter(|_| !session.is_lone()) {
                     self.0.set_aside(event, session, stamp, *grant);
                 }
             }
+            Note::Granted { grant, .. } => self.0.granted(*grant),
             _ => {}
         }
     }

@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 
 use super::counts::SentinelCounts;
+use super::rights::Right;
 use super::track::{Seen, Track};
-use crate::backend::Grant;
 use crate::message::Stamp;
 use crate::position::Position;
 
@@ -60,27 +60,27 @@ impl Stripe {
         &mut self,
         hash: u64,
         stamp: Stamp,
-        grant: Grant,
+        right: Right,
         position: Position,
         sees_all: bool,
     ) -> (Seen, u64) {
         self.counts.seen += 1;
         let Some(at) = self.find(hash) else {
-            return (self.begin(hash, stamp, grant, position, sees_all), 0);
+            return (self.begin(hash, stamp, right, position, sees_all), 0);
         };
         self.use_again(at);
         let saw_all = sees_all && self.counts.forgotten == 0;
         let entry = &mut self.entries[at as usize];
         entry.position = position;
         if entry.track.producer != stamp.producer.as_u128()
-            && let Some((seen, forgotten)) = entry.turn_to(stamp, grant, saw_all)
+            && let Some((seen, forgotten)) = entry.turn_to(stamp, right, saw_all)
         {
             seen.count(&mut self.counts);
             self.counts.forgotten += u64::from(forgotten);
             return (seen, 0);
         }
         let last = entry.track.top();
-        let seen = entry.track.start(stamp, grant, sees_all);
+        let seen = entry.track.start(stamp, right, sees_all);
         if seen != Seen::AS_EXPECTED {
             seen.count(&mut self.counts);
         }
@@ -88,32 +88,32 @@ impl Stripe {
     }
 
     /// A message is out of the way without a start.
-    pub(super) fn passed(&mut self, hash: u64, stamp: Stamp, grant: Grant, sees_all: bool) -> (Seen, u64) {
+    pub(super) fn passed(&mut self, hash: u64, stamp: Stamp, right: Right, sees_all: bool) -> (Seen, u64) {
         let Some(at) = self.find(hash) else {
-            return (self.begin(hash, stamp, grant, Position::default(), sees_all), 0);
+            return (self.begin(hash, stamp, right, Position::default(), sees_all), 0);
         };
         let saw_all = sees_all && self.counts.forgotten == 0;
         let entry = &mut self.entries[at as usize];
         if entry.track.producer != stamp.producer.as_u128()
-            && let Some((seen, forgotten)) = entry.turn_to(stamp, grant, saw_all)
+            && let Some((seen, forgotten)) = entry.turn_to(stamp, right, saw_all)
         {
             seen.count(&mut self.counts);
             self.counts.forgotten += u64::from(forgotten);
             return (seen, 0);
         }
         let last = entry.track.top();
-        let seen = entry.track.pass(stamp, grant, sees_all);
+        let seen = entry.track.pass(stamp, right, sees_all);
         seen.count(&mut self.counts);
         (seen, last)
     }
 
     /// The run of the message at this place did not end well.
-    pub(super) fn not_done(&mut self, hash: u64, grant: Grant, position: Position) {
+    pub(super) fn not_done(&mut self, hash: u64, right: Right, position: Position) {
         if let Some(at) = self.find(hash)
             && let Some(entry) = self.entries.get_mut(at as usize)
             && entry.position == position
         {
-            entry.track.not_done(grant);
+            entry.track.not_done(right);
         }
     }
 
@@ -122,8 +122,8 @@ impl Stripe {
     }
 
     #[cold]
-    fn begin(&mut self, hash: u64, stamp: Stamp, grant: Grant, position: Position, sees_all: bool) -> Seen {
-        let (track, seen) = Track::begin(stamp, grant, sees_all && self.counts.forgotten == 0);
+    fn begin(&mut self, hash: u64, stamp: Stamp, right: Right, position: Position, sees_all: bool) -> Seen {
+        let (track, seen) = Track::begin(stamp, right, sees_all && self.counts.forgotten == 0);
         seen.count(&mut self.counts);
         let entry = Entry { hash, newer: NONE, older: NONE, position, track, others: None };
         let at = if self.entries.len() < self.most {
@@ -179,13 +179,13 @@ impl Stripe {
 impl Entry {
     /// Makes this producer the last one. What its message is, when it is the first of it; and whether another producer was forgotten for it.
     #[cold]
-    fn turn_to(&mut self, stamp: Stamp, grant: Grant, saw_all: bool) -> Option<(Seen, bool)> {
+    fn turn_to(&mut self, stamp: Stamp, right: Right, saw_all: bool) -> Option<(Seen, bool)> {
         let others = self.others.get_or_insert_default();
         let known = others.iter().position(|track| track.producer == stamp.producer.as_u128());
         let (track, seen) = match known {
             Some(known) => (others.remove(known), None),
             None => {
-                let (track, seen) = Track::begin(stamp, grant, saw_all);
+                let (track, seen) = Track::begin(stamp, right, saw_all);
                 (track, Some(seen))
             }
         };

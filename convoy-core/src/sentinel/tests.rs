@@ -105,6 +105,13 @@ impl Watched {
         self
     }
 
+    /// A consumer gets its first right, under the number that each has for it.
+    fn another_consumer(&mut self) -> &mut Self {
+        self.right = 1;
+        self.on(&Note::Granted { grant: self.grant(), place: Place::Lane(0) });
+        self
+    }
+
     fn counts(&self) -> SentinelCounts {
         self.sentinel.counts()
     }
@@ -161,6 +168,16 @@ fn another_consumer_may_have_handled_what_is_between_two_rights() {
     let mut w = Watched::of_all();
     w.start(1, 0).another_right().start(6, 5);
     assert_eq!(w.told(), ["gap 6 after 1 in s"], "here there is nobody else");
+}
+
+#[test]
+fn the_next_consumer_of_a_process_numbers_its_rights_anew_and_they_are_others() {
+    let mut w = Watched::one_of_many();
+    w.another_consumer().start(1, 0).start(2, 1);
+    w.another_consumer().start(6, 5).start(7, 6);
+    assert_eq!((w.counts().moved, w.counts().gaps), (1, 0), "somebody else had it between the two");
+    w.start(9, 8);
+    assert_eq!(w.told(), ["gap 9 after 7 in s"]);
 }
 
 #[test]

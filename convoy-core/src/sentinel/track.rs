@@ -1,7 +1,7 @@
 //! One producer's messages in one session: what each says of the one before it, compared with what was seen.
 
 use super::counts::{DeviationKind, SentinelCounts};
-use crate::backend::Grant;
+use super::rights::Right;
 use crate::message::Stamp;
 
 /// What was seen of a producer in a session.
@@ -13,7 +13,7 @@ pub(super) struct Track {
     /// The number that started last.
     now: u64,
     /// The right under which that was.
-    grant: Grant,
+    right: Right,
     /// Whether the last run of `top` was no good end, and that of `now` where it is another one.
     top_failed: bool,
     now_failed: bool,
@@ -93,12 +93,12 @@ impl Seen {
 
 impl Track {
     /// The first message that is seen of a producer. When it `saw_all`, what is before it and comes behind it comes out of order.
-    pub(super) fn begin(stamp: Stamp, grant: Grant, saw_all: bool) -> (Self, Seen) {
+    pub(super) fn begin(stamp: Stamp, right: Right, saw_all: bool) -> (Self, Seen) {
         let mut track = Self {
             producer: stamp.producer.as_u128(),
             top: stamp.number,
             now: stamp.number,
-            grant,
+            right,
             top_failed: false,
             now_failed: false,
             holes: None,
@@ -119,22 +119,22 @@ impl Track {
 
     /// A message starts. Under another right than before, others may have handled what is between, unless this `sees_all`.
     #[inline]
-    pub(super) fn start(&mut self, stamp: Stamp, grant: Grant, sees_all: bool) -> Seen {
+    pub(super) fn start(&mut self, stamp: Stamp, right: Right, sees_all: bool) -> Seen {
         let number = stamp.number;
         // Nearly always.
         if number > self.top && stamp.prev == self.top && !stamp.skipped {
-            (self.top, self.now, self.grant) = (number, number, grant);
+            (self.top, self.now, self.right) = (number, number, right);
             (self.top_failed, self.now_failed) = (false, false);
             return Seen::AS_EXPECTED;
         }
-        self.start_otherwise(stamp, grant, sees_all)
+        self.start_otherwise(stamp, right, sees_all)
     }
 
     #[cold]
-    fn start_otherwise(&mut self, stamp: Stamp, grant: Grant, sees_all: bool) -> Seen {
+    fn start_otherwise(&mut self, stamp: Stamp, right: Right, sees_all: bool) -> Seen {
         let number = stamp.number;
-        let contiguous = sees_all || self.grant == grant;
-        self.grant = grant;
+        let contiguous = sees_all || self.right == right;
+        self.right = right;
         if number > self.top {
             return self.advance(stamp, contiguous);
         }
@@ -180,17 +180,17 @@ impl Track {
     }
 
     /// A message is out of the way without a start. What it says of the messages before it counts; of its own there is nothing to say.
-    pub(super) fn pass(&mut self, stamp: Stamp, grant: Grant, sees_all: bool) -> Seen {
+    pub(super) fn pass(&mut self, stamp: Stamp, right: Right, sees_all: bool) -> Seen {
         if stamp.number > self.top {
-            return self.start(stamp, grant, sees_all);
+            return self.start(stamp, right, sees_all);
         }
         self.fill(stamp.number, stamp.prev);
         Seen::AS_EXPECTED
     }
 
     /// The run that started last did not end well: the same message may start again.
-    pub(super) fn not_done(&mut self, grant: Grant) {
-        if self.grant != grant {
+    pub(super) fn not_done(&mut self, right: Right) {
+        if self.right != right {
             return;
         }
         if self.now == self.top {
