@@ -1,6 +1,6 @@
 //! Requests to the HTTP API. The client blocks, so they are made beside the runtime's workers, and have a limit of their own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,6 +15,8 @@ use super::policies::TOLD_WITHIN;
 use crate::config::Options;
 
 const OPERATION: &str = "ask the HTTP API";
+/// A request may end so much later than its limit says.
+const SLACK: Duration = Duration::from_secs(1);
 /// Of an answer, in bytes.
 const MOST: u64 = 16 << 20;
 
@@ -24,7 +26,12 @@ pub(super) struct Api {
     address: Address,
     vhost: String,
     login: String,
+    /// Of one answer.
     limit: Duration,
+    /// All that the broker has not told by then stays untold.
+    pub(super) told_by: Instant,
+    /// Nothing is asked from then on, whatever the answers say of more.
+    until: Instant,
 }
 
 impl Api {
@@ -37,7 +44,6 @@ impl Api {
         };
         let login = format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")));
         let config = Agent::config_builder()
-            .timeout_global(Some(options.answer_limit))
             .http_status_as_error(false)
             // Nobody else is given the password.
             .max_redirects(0)
@@ -50,23 +56,34 @@ impl Api {
             address,
             vhost: options.vhost.clone(),
             login,
-            limit: options.answer_limit + TOLD_WITHIN,
+            limit: options.answer_limit,
+            told_by: Instant::now() + TOLD_WITHIN,
+            until: Instant::now() + TOLD_WITHIN + options.answer_limit,
         }))
     }
 
-    /// Asks, and gives what was found, within the limit. That nothing could be asked is a finding.
-    pub(super) async fn ask(self, look: impl FnOnce(&Self) -> Result<Vec<Finding>> + Send + 'static) -> Vec<Finding> {
-        let (shown, limit) = (self.address.url.to_string(), self.limit);
-        let asked = tokio::task::spawn_blocking(move || look(&self));
-        let why = match timeout(limit, asked).await {
-            Ok(Ok(Ok(findings))) => return findings,
-            Ok(Ok(Err(why))) => why.to_string(),
-            Ok(Err(why)) => why.to_string(),
-            Err(_) => format!("no answer within {limit:?}"),
+    /// Asks, and gives what was found, within the limit. That not everything could be asked is a finding, beside those that there are by then.
+    pub(super) async fn ask(
+        self,
+        look: impl FnOnce(&Self, &mut Vec<Finding>) -> Result<()> + Send + 'static,
+    ) -> Vec<Finding> {
+        let (shown, limit) = (self.address.url.to_string(), self.until.saturating_duration_since(Instant::now()));
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut findings = Vec::new();
+            let ended = look(&self, &mut findings);
+            (findings, ended)
+        });
+        // It ends by itself; this is for a machine that gives it no thread.
+        let (mut findings, why) = match timeout(limit + SLACK, asked).await {
+            Ok(Ok((findings, Ok(())))) => return findings,
+            Ok(Ok((findings, Err(why)))) => (findings, why.to_string()),
+            Ok(Err(why)) => (Vec::new(), why.to_string()),
+            Err(_) => (Vec::new(), format!("no answer within {limit:?}")),
         };
-        let what = format!("the HTTP API at {shown} was not asked for policies and the broker's version: {why}");
+        let what = format!("the HTTP API at {shown} did not tell all of the policies and the broker's version: {why}");
         let remedy = "have the management plugin on, and give the user the tag `monitoring`, or name one that has it: `management=http://user:password@host:15672`";
-        vec![Finding::new(Severity::Warning, "management", what, remedy)]
+        findings.push(Finding::new(Severity::Warning, "management", what, remedy));
+        findings
     }
 
     /// The answer to a question about the virtual host: `of` is what comes before its name, `rest` what comes behind it.
@@ -82,7 +99,12 @@ impl Api {
             ureq::Error::Timeout(_) => Error::new(ErrorKind::Timeout, OPERATION).because("it did not answer in time"),
             why => Error::new(ErrorKind::Disconnected, OPERATION).because(why.to_string()),
         };
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(ErrorKind::Timeout, OPERATION).because("its answers took too long, or had no end"));
+        }
         let request = self.agent.get(url.as_str()).header("authorization", &self.login);
+        let request = request.config().timeout_global(Some(self.limit.min(left))).build();
         let mut answer = request.call().map_err(failed)?;
         let refused = |kind, why: String| Err(Error::new(kind, OPERATION).because(why).with("path", url.path()));
         match answer.status().as_u16() {
@@ -135,7 +157,55 @@ fn tls(options: &Options) -> Result<ureq::tls::TlsConfig> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// Answers each request with this, until nobody asks any more.
+    fn answering(body: &'static str) -> Options {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in server.incoming() {
+                let mut stream = stream.unwrap();
+                std::thread::spawn(move || {
+                    let mut request = [0; 4096];
+                    while stream.read(&mut request).is_ok_and(|read| read > 0) {
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                        if stream.write_all(head.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Options::new("localhost").management(format!("http://127.0.0.1:{port}"))
+    }
+
+    #[tokio::test]
+    async fn answers_that_have_no_end_are_given_up_and_what_was_found_is_kept() {
+        let options = answering(r#"{"items": [], "page_count": 18446744073709551615}"#);
+        let mut api = Api::of(&options).unwrap().unwrap();
+        api.until = Instant::now() + Duration::from_millis(300);
+        let found = api.ask(|api, findings| {
+            findings.push(Finding::new(Severity::Breaks, "max-length", "found before", "-"));
+            loop {
+                api.of_vhost("queues", &[], &[])?;
+            }
+        });
+        let found = timeout(Duration::from_secs(20), found).await.expect("it ends");
+        assert_eq!(found.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["max-length", "management"]);
+    }
+
+    #[tokio::test]
+    async fn garbage_is_told_and_nothing_else_comes_of_it() {
+        for body in ["", "[", "nonsense", "<html>"] {
+            let api = Api::of(&answering(body)).unwrap().unwrap();
+            let found = api.ask(|api, _| api.get(&["overview"], &[]).map(drop)).await;
+            assert!(found.len() == 1 && found[0].what.contains("no JSON"), "{body}: {found:?}");
+        }
+    }
 
     #[test]
     fn names_in_a_path_are_escaped_and_a_prefix_stays() {

@@ -76,12 +76,12 @@ pub(crate) async fn look(options: &Options, groups: &[Names]) -> Result<Vec<Find
     let Some(api) = http::Api::of(options)? else { return Ok(Vec::new()) };
     let (groups, wanted) = (groups.to_vec(), policies::Wanted::of(options));
     Ok(api
-        .ask(move |api| {
-            let mut findings: Vec<Finding> = version::look(api)?.into_iter().collect();
+        .ask(move |api, findings| {
+            findings.extend(version::look(api)?);
             for names in &groups {
                 findings.extend(policies::look(api, names, &wanted)?);
             }
-            Ok(findings)
+            Ok(())
         })
         .await)
 }

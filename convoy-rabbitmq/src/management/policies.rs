@@ -42,10 +42,9 @@ struct InForce {
 
 /// What policies do to a group's queues, and to the exchange of its channel where no probe tells.
 pub(super) fn look(api: &Api, names: &Names, wanted: &Wanted) -> Result<Vec<Finding>> {
-    let until = Instant::now() + TOLD_WITHIN;
     let in_force = loop {
         let in_force = in_force(api, names)?;
-        if Instant::now() >= until || in_force.iter().all(|queue| queue.settings.is_some()) {
+        if Instant::now() >= api.told_by || in_force.iter().all(|queue| queue.settings.is_some()) {
             break in_force;
         }
         sleep(LOOK_AGAIN);
