@@ -665,7 +665,7 @@ mod tests {
 
     #[test]
     fn a_hand_over_leaves_time_to_poll() {
-        let options = Options::from_url("kafka://localhost?max_poll_interval=30s").unwrap();
+        let options = Options::from_url("kafka://localhost?max_poll_interval=30s&handover=20s").unwrap();
         assert_eq!(options.waits_for_handlers(), Duration::from_secs(10));
     }
 }

@@ -30,6 +30,8 @@ const BUSY: Duration = Duration::from_millis(5);
 const SEEK: Duration = Duration::from_secs(2);
 /// How long a client that is given up has for its end.
 const CLOSE: Duration = Duration::from_secs(60);
+/// How much of the time for an end is kept for leaving the group.
+const LEAVE: Duration = Duration::from_secs(2);
 /// A client that could not be made is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -253,21 +255,26 @@ impl Life {
     /// Gives the client up: closes it, and waits for its other thread. Whether another one is to be made.
     fn end(self) -> bool {
         let Self { shared, consumer, alive, commits } = self;
-        let (until, again) = {
+        let (until, asked_until, again) = {
             let mut state = shared.state();
             let again = state.stop.is_none() && state.abandoned;
             let until = state.stop.unwrap_or_else(|| now() + if again { CLOSE } else { shared.options.answer_limit });
             // What is under way is waited for: closing ends the heartbeats at once.
-            while state.commits_ended < state.commits_begun && now() < until && !again {
+            let asked_until = now() + until.since(now()).saturating_sub(LEAVE);
+            while state.commits_ended < state.commits_begun && now() < asked_until && !again {
                 shared.wait(&mut state, now() + BUSY);
             }
             let all: Vec<u32> = state.lanes.keys().copied().collect();
             state.remove(&all, Loss::Disconnected);
             shared.flush(&mut state);
-            (until, again)
+            (until, asked_until, again)
         };
         alive.store(false, Ordering::Release);
         shared.wake();
+        // So are other questions: to a client that is closing, the one for the group's positions has no answer, and no end but its limit.
+        while !again && !commits.is_finished() && now() < asked_until {
+            std::thread::sleep(BUSY);
+        }
         close(&consumer, until, || commits.is_finished());
         if commits.is_finished() {
             commits.join().ok();

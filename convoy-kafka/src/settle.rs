@@ -21,6 +21,8 @@ use crate::rebalance::Client;
 
 /// A position that could not be found is asked for again after this.
 const AGAIN: Duration = Duration::from_millis(250);
+/// How long a question for positions may take, which holds up commits, and the end of a consumer.
+const FIND: Duration = Duration::from_secs(2);
 /// How long a look at the number of partitions may take, which holds up commits.
 const LOOK: Duration = Duration::from_secs(1);
 /// So many looks in a row must say that the channel is gone.
@@ -119,7 +121,7 @@ impl Commits {
     fn find(&self, opening: &[(u32, u64)]) {
         let shared = &self.shared;
         let lanes: Vec<u32> = opening.iter().map(|(lane, _)| *lane).collect();
-        match positions::find(&self.consumer, shared, &lanes, now() + shared.options.answer_limit) {
+        match positions::find(&self.consumer, shared, &lanes, now() + shared.options.answer_limit.min(FIND)) {
             Ok(found) => {
                 let mut state = shared.state();
                 for (lane, at) in found {

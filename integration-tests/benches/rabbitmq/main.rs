@@ -8,23 +8,22 @@
 //! With the broker's process id (`target/brokers/*/broker.pid`), what a message costs it is measured, too.
 
 mod raw;
+#[path = "../support/run.rs"]
+mod run;
 mod spread;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use convoy_core::{Broker, ChannelSpec, Failure, Message, MessageId, Received, Topology, with_state};
+use convoy_core::{Broker, ChannelSpec, Message, MessageId, Topology};
 use convoy_rabbitmq::{Options, RabbitBroker};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use tokio::sync::Notify;
 
 use raw::Raw;
+use run::{Load, bare, consume, cpu_time};
 
-pub(crate) type Any = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) use run::Any;
 
 const URL: &str = "amqp://guest:guest@127.0.0.1:5672";
 const LANES: u32 = 64;
@@ -56,35 +55,23 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let measured = runtime.map_err(Any::from).and_then(|runtime| runtime.block_on(measure(&args)));
-    match measured {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("bench rabbitmq: {why}");
-            println!("RESULT bench=rabbitmq held=false");
-            ExitCode::FAILURE
-        }
-    }
+    run::conclude("rabbitmq", || measure(&args))
 }
 
 fn arguments() -> Result<Args, String> {
     let mut args = Args { repeats: 3, messages: 128_000, records: 200, broker: None };
-    let mut given = std::env::args().skip(1).filter(|arg| arg != "--bench");
-    while let Some(name) = given.next() {
-        let value = given.next().and_then(|value| value.parse::<u64>().ok()).filter(|value| *value > 0);
-        let value = value.ok_or_else(|| format!("{name} wants a number"))?;
-        match name.as_str() {
+    run::options(|name, value| {
+        match name {
             "--repeats" => args.repeats = value as usize,
             "--messages" => {
                 args.messages = value.next_multiple_of(u64::from(SESSIONS)).next_multiple_of(u64::from(LANES))
             }
             "--records" => args.records = value as u32,
             "--broker-pid" => args.broker = Some(value),
-            _ => return Err(format!("there is no option {name}")),
+            _ => return false,
         }
-    }
+        true
+    })?;
     Ok(args)
 }
 
@@ -109,7 +96,7 @@ async fn measure(args: &Args) -> Result<bool, Any> {
         let raw_cost = Cost::now(args);
         let raw_consume = raw.consume(args.messages, Duration::ZERO).await?;
         let cost = Cost::now(args);
-        let consumed = consume(&broker, &channel, first, records, Duration::ZERO).await?;
+        let consumed = consume(&broker, load_of(&channel, first, records), Duration::ZERO).await?;
         violations += consumed.violations;
         println!(
             "CPU a message: raw {}, convoy {}",
@@ -131,12 +118,12 @@ async fn measure(args: &Args) -> Result<bool, Any> {
     let raw_cost = Cost::now(args);
     let raw_worked = raw.consume(messages, WORK).await?;
     let cost = Cost::now(args);
-    let worked = consume(&broker, &channel, first, args.records, WORK).await?;
+    let worked = consume(&broker, load_of(&channel, first, args.records), WORK).await?;
     let work_cost = cost.until(&Cost::now(args), messages);
     violations += worked.violations;
     let spread = spread::spread(&url, &run, SPREADS).await?;
     let slowest = spread.iter().max().copied().unwrap_or(Duration::MAX);
-    let bare = bare(args.records).await;
+    let bare = bare(SESSIONS, args.records, WORK).await;
     raw.connection.close(200, "done".into()).await?;
     broker.close(Duration::from_secs(10)).await?;
 
@@ -195,9 +182,7 @@ async fn load(broker: &Broker, channel: &str, first: u32, records: u32) -> Resul
     let begun = Instant::now();
     let mut sending = Vec::new();
     for record in first + 1..=first + records {
-        let message = |session: u32| {
-            Message::new(format!("session-{session}"), [session.to_le_bytes(), record.to_le_bytes()].concat())
-        };
+        let message = |session: u32| Message::new(format!("session-{session}"), run::body(session, record));
         let messages = (0..SESSIONS).map(message).collect::<Result<Vec<_>, _>>()?;
         producer.ready(Duration::from_secs(60)).await?;
         sending.push(producer.send_all(messages));
@@ -210,76 +195,8 @@ async fn load(broker: &Broker, channel: &str, first: u32, records: u32) -> Resul
     Ok(f64::from(records) * f64::from(SESSIONS) / took)
 }
 
-/// What the handlers of one run share.
-struct Job {
-    work: Duration,
-    last: Vec<AtomicU32>,
-    left: AtomicU64,
-    busy: AtomicU64,
-    violations: AtomicU64,
-    done: Notify,
-    /// When the first handler started: until then lanes are looked at and registered for.
-    first: OnceLock<(Instant, Duration)>,
-}
-
-struct Run {
-    rate: f64,
-    busy: f64,
-    cpu: f64,
-    violations: u64,
-}
-
-async fn handle(job: Arc<Job>, message: Received<Bytes>) -> Result<(), Failure> {
-    job.first.get_or_init(|| (Instant::now(), cpu_time()));
-    if !job.work.is_zero() {
-        let begun = Instant::now();
-        tokio::time::sleep(job.work).await;
-        job.busy.fetch_add(u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-    let number =
-        |at: usize| message.body.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
-    let last = job.last.get(number(0) as usize).map(|last| last.swap(number(4), Ordering::Relaxed));
-    if last.and_then(|last| last.checked_add(1)) != Some(number(4)) {
-        job.violations.fetch_add(1, Ordering::Relaxed);
-    }
-    if job.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-        job.done.notify_one();
-    }
-    Ok(())
-}
-
-/// Handles what was loaded.
-async fn consume(broker: &Broker, channel: &str, first: u32, records: u32, work: Duration) -> Result<Run, Any> {
-    let messages = u64::from(SESSIONS) * u64::from(records);
-    let job = Arc::new(Job {
-        work,
-        last: (0..SESSIONS).map(|_| AtomicU32::new(first)).collect(),
-        left: AtomicU64::new(messages),
-        busy: AtomicU64::new(0),
-        violations: AtomicU64::new(0),
-        done: Notify::new(),
-        first: OnceLock::new(),
-    });
-    let processor = broker.consumer(channel).group("bench").processor().max_concurrent_sessions(SESSIONS as usize);
-    let processor = processor.start(with_state(Arc::clone(&job), handle)).await?;
-    tokio::select! {
-        () = job.done.notified() => {}
-        error = processor.failed() => return Err(error.map_or("the processor was closed".into(), Any::from)),
-        () = tokio::time::sleep(Duration::from_secs(120)) => return Err("not done within two minutes".into()),
-    }
-    let (begun, cpu) = job.first.get().copied().ok_or("nothing was handled")?;
-    let (took, cpu) = (begun.elapsed().as_secs_f64(), (cpu_time() - cpu).as_secs_f64());
-    let report = processor.drain().await?;
-    if !report.drained || report.last.completed != messages {
-        return Err(format!("not everything was handled once: {report:?}").into());
-    }
-    let busy = Duration::from_nanos(job.busy.load(Ordering::Relaxed)).as_secs_f64() / (f64::from(SESSIONS) * took);
-    Ok(Run {
-        rate: messages as f64 / took,
-        busy,
-        cpu: cpu * 1e6 / messages as f64,
-        violations: job.violations.load(Ordering::Relaxed),
-    })
+fn load_of(channel: &str, first: u32, records: u32) -> Load<'_> {
+    Load { channel, group: "bench", sessions: SESSIONS, first, records }
 }
 
 /// What was spent up to a moment, on both sides.
@@ -309,32 +226,4 @@ fn cpu_time_of(process: u64) -> Option<Duration> {
     let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
     let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
     Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
-}
-
-fn cpu_time() -> Duration {
-    let at = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(at.tv_sec.try_into().unwrap_or(0), at.tv_nsec.try_into().unwrap_or(0))
-}
-
-/// How busy as many tasks are that do nothing but the work.
-async fn bare(records: u32) -> f64 {
-    let begun = Instant::now();
-    let tasks: Vec<_> = (0..SESSIONS)
-        .map(|_| {
-            tokio::spawn(async move {
-                let mut busy = Duration::ZERO;
-                for _ in 0..records {
-                    let begun = Instant::now();
-                    tokio::time::sleep(WORK).await;
-                    busy += begun.elapsed();
-                }
-                busy
-            })
-        })
-        .collect();
-    let mut busy = Duration::ZERO;
-    for task in tasks {
-        busy += task.await.unwrap_or_default();
-    }
-    busy.as_secs_f64() / (f64::from(SESSIONS) * begun.elapsed().as_secs_f64())
 }

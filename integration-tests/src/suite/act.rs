@@ -208,6 +208,15 @@ impl Act {
         Ok(())
     }
 
+    /// As [`until`](Self::until), of what handlers write down, which is shown when it does not come true.
+    ///
+    /// # Errors
+    /// When it does not come true in time.
+    pub async fn until_logged(&self, log: &Log, what: &str, mut holds: impl FnMut(&Log) -> bool) -> Held {
+        let waited = self.until(what, || holds(log)).await;
+        waited.map_err(|Failed(why)| Failed(format!("{why}; seen so far: {:?}", log.lines())))
+    }
+
     /// Waits until this processor has completed so many messages.
     ///
     /// # Errors
