@@ -194,7 +194,7 @@ impl Options {
             max_poll_interval: Duration::from_secs(300),
             handover: Duration::from_secs(5),
             answer_limit: Duration::from_secs(10),
-            settle_count: 2_000,
+            settle_count: 8_192,
             settle_interval: Duration::from_millis(250),
             prefetch: 10_000,
             prefetch_bytes: 16 << 20,

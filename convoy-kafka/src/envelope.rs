@@ -20,10 +20,8 @@ use bytes::Bytes;
 use convoy_core::backend::{DeadLetter, Origin, Reason};
 use convoy_core::{Content, Defect, Headers, Inbound, MessageId, Position, ProducerId, Redelivered, SessionId, Stamp};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use uuid::Uuid;
-
-use crate::hashing::Placement;
 
 const ID: &str = "convoy-id";
 const STAMP: &str = "convoy-stamp";
@@ -39,6 +37,43 @@ const DEAD_SINCE: &str = "convoy-dead-since";
 const DEAD_LONE: &str = "convoy-dead-lone";
 /// Of a record that takes a letter out of the store: its offset.
 const DEAD_REMOVED: &str = "convoy-dead-removed";
+
+/// A record as the client library shows it, whichever way it was read.
+pub(crate) trait Record {
+    fn lane(&self) -> i32;
+    fn offset(&self) -> i64;
+    fn key(&self) -> Option<&[u8]>;
+    fn payload(&self) -> Option<&[u8]>;
+    /// When it was written, in milliseconds since 1970.
+    fn written_ms(&self) -> Option<i64>;
+    fn headers(&self) -> Option<&BorrowedHeaders>;
+}
+
+impl Record for BorrowedMessage<'_> {
+    fn lane(&self) -> i32 {
+        self.partition()
+    }
+
+    fn offset(&self) -> i64 {
+        Message::offset(self)
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        Message::key(self)
+    }
+
+    fn payload(&self) -> Option<&[u8]> {
+        Message::payload(self)
+    }
+
+    fn written_ms(&self) -> Option<i64> {
+        self.timestamp().to_millis()
+    }
+
+    fn headers(&self) -> Option<&BorrowedHeaders> {
+        Message::headers(self)
+    }
+}
 
 /// The headers of a message that is sent.
 pub(crate) fn outgoing(content: &Content) -> OwnedHeaders {
@@ -89,15 +124,10 @@ pub(crate) fn session(key: Option<&[u8]>, lane: u32, offset: u64) -> (SessionId,
 }
 
 /// A message as it came. What is wrong with its envelope is a defect of it and no failure.
-pub(crate) fn incoming(
-    record: &BorrowedMessage<'_>,
-    (session, of_key): (SessionId, Option<Defect>),
-    (lane, offset): (u32, u64),
-    placement: &mut Placement,
-) -> Inbound {
+pub(crate) fn incoming(record: &dyn Record, lane: u32, offset: u64) -> Inbound {
+    let (session, of_key) = session(record.key(), lane, offset);
     let read = read(record);
-    let misplaced = of_key.is_none() && !placement.fits(&session);
-    let defect = of_key.or(misplaced.then_some(Defect::Misrouted)).or(read.defect);
+    let defect = of_key.or(read.defect);
     let id = read.id.unwrap_or_else(|| MessageId::from_u128(made_up(lane, offset)));
     let content = Arc::new(read.content(id, record));
     Inbound { position: Position::new(offset), session, redelivered: Redelivered::No, defect, content }
@@ -112,7 +142,7 @@ pub(crate) enum Stored {
 }
 
 /// What a record of a dead-letter topic is.
-pub(crate) fn stored(record: &BorrowedMessage<'_>, at: u64) -> Stored {
+pub(crate) fn stored(record: &dyn Record, at: u64) -> Stored {
     let read = read(record);
     if let Some(removed) = read.of_store(DEAD_REMOVED).and_then(|text| text.parse().ok()) {
         return Stored::Removal(removed);
@@ -161,7 +191,7 @@ struct Read<'a> {
     defect: Option<Defect>,
 }
 
-fn read<'a>(record: &'a BorrowedMessage<'_>) -> Read<'a> {
+fn read(record: &dyn Record) -> Read<'_> {
     let mut it = Read::default();
     let Some(headers) = record.headers() else { return it };
     for at in 0..headers.count() {
@@ -199,14 +229,11 @@ impl Read<'_> {
         self.dead.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
-    fn content(self, id: MessageId, record: &BorrowedMessage<'_>) -> Content {
+    fn content(self, id: MessageId, record: &dyn Record) -> Content {
         let body = record.payload().map(Bytes::copy_from_slice).unwrap_or_default();
         let mut content = Content::received(id, body, self.headers);
-        let written = record
-            .timestamp()
-            .to_millis()
-            .and_then(|ms| u64::try_from(ms).ok())
-            .map(|ms| time(ms.saturating_mul(1_000)));
+        let written =
+            record.written_ms().and_then(|ms| u64::try_from(ms).ok()).map(|ms| time(ms.saturating_mul(1_000)));
         let (stamp, sent_at) = self.stamp.map_or((None, None), |(stamp, at)| (Some(stamp), at));
         content.set_meta(self.type_name, self.content_type, stamp, sent_at.or(written));
         content

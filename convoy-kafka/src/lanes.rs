@@ -1,27 +1,24 @@
 //! What a consumer knows of its lanes: which are assigned, which are held, what was told of each. One lock, which a revoke takes as well as whatever commits.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use convoy_core::backend::{Answer, Command, Event, Grant, LeaseCell, Loss, Place, Progress, Recovered, Ticket};
 use convoy_core::runtime::now;
-use convoy_core::{Error, Moment, Position};
-use hashbrown::{HashMap, HashSet};
+use convoy_core::{Defect, Error, Inbound, Moment, Position};
+use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::error::KafkaError;
 
 use crate::config::Options;
 use crate::dead::Copies;
-use crate::envelope;
 use crate::error;
 use crate::hashing::Placement;
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::progress::{Done, METADATA_UNITS};
-
-/// So many messages of a lane that is not to be delivered are kept before its fetching is paused: what was fetched is thrown away then, and fetched again later.
-const ASIDE: usize = 256;
+use crate::queue::{Bell, Queue};
+use crate::rebalance::Client;
 
 /// What the threads of a consumer share.
 #[derive(Debug)]
@@ -34,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) allowed: Vec<String>,
     pub(crate) events: Outbox<Event>,
     pub(crate) copies: Arc<Copies>,
+    /// The client that is the present one.
+    pub(crate) client: Mutex<Weak<Client>>,
+    /// Rung when there may be something to read.
+    pub(crate) bell: Arc<Bell>,
     /// When the polling thread last took a turn: it is measured here, since nobody tells it when it is stuck.
     polled: AtomicU64,
     /// Whether the group gave this member an assignment, be it an empty one.
@@ -60,10 +61,10 @@ pub(crate) struct State {
     /// How many commits left, and how many of those have an answer. At most one is under way.
     pub(crate) commits_begun: u64,
     pub(crate) commits_ended: u64,
-    /// Something is to be paused, resumed or opened.
+    /// Something is to be opened.
     pub(crate) upkeep: bool,
-    /// Partitions that went while they were paused: to the client library they are paused still when they come back.
-    pub(crate) left_paused: HashSet<u32, foldhash::fast::RandomState>,
+    /// What the client library had to say while lanes were read.
+    pub(crate) trouble: Option<KafkaError>,
 }
 
 /// An assigned partition.
@@ -72,9 +73,11 @@ pub(crate) struct Lane {
     pub(crate) phase: Phase,
     /// Which time it is that the group gave it: where it stood the time before may be long ago.
     pub(crate) serial: u64,
-    /// Whether its fetching is paused.
-    pub(crate) paused: bool,
+    pub(crate) queue: Slot,
 }
+
+/// Where a lane's queue is, as long as the lane is assigned. Whoever reads it keeps this locked until what was read is told; so whoever has it, or has emptied it, knows that nothing is on the way.
+pub(crate) type Slot = Arc<Mutex<Option<Queue>>>;
 
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -110,13 +113,28 @@ pub(crate) struct Held {
     passing: bool,
     placement: Placement,
     reading: bool,
-    aside: VecDeque<Event>,
+    /// What was read when it was not to be any more.
+    aside: Vec<Event>,
     pub(crate) ticket: Option<Ticket>,
     pub(crate) renew: bool,
     pub(crate) revoking: bool,
 }
 
+impl Lane {
+    /// What is held of it by this grant.
+    fn held(&mut self, grant: Grant) -> Option<&mut Held> {
+        match &mut self.phase {
+            Phase::Held(held) if held.grant == grant => Some(held),
+            _ => None,
+        }
+    }
+}
+
 impl Held {
+    fn tell(&mut self, batch: &mut Vec<Event>, event: Event) {
+        if self.reading { batch.push(event) } else { self.aside.push(event) }
+    }
+
     /// The first offset that was not seen.
     pub(crate) fn next(&self) -> u64 {
         self.next
@@ -129,6 +147,19 @@ impl Held {
             Answer::NotApplied if self.ticket.is_none() => self.told = self.known.clone(),
             Answer::NotApplied => {}
             _ => self.known = self.told.clone(),
+        }
+    }
+}
+
+/// Queues of lanes that were given up.
+#[derive(Default)]
+pub(crate) struct Queues(Vec<Slot>);
+
+impl Queues {
+    /// Ends them, once nobody reads them any more. Before the lanes go back to the client library: a reader that is late would take what comes after they were given again.
+    pub(crate) fn end(self) {
+        for slot in self.0 {
+            drop(slot.lock().take());
         }
     }
 }
@@ -152,6 +183,8 @@ impl Shared {
             allowed,
             events: Outbox::new(),
             copies,
+            client: Mutex::default(),
+            bell: Arc::default(),
             polled: AtomicU64::new(now().as_nanos()),
             joined: AtomicBool::new(false),
             down: AtomicBool::new(false),
@@ -220,7 +253,7 @@ impl Shared {
             passing: false,
             placement: Placement::new(self.options.hash, lane, self.lanes),
             reading: true,
-            aside: VecDeque::new(),
+            aside: Vec::new(),
             ticket: None,
             renew: false,
             revoking: false,
@@ -229,47 +262,35 @@ impl Shared {
         state.batch.push(Event::Granted { grant, place, start, recovered: Recovered::default(), lease });
         if let Some(of) = state.lanes.get_mut(&lane) {
             of.phase = Phase::Held(Box::new(held));
-            state.upkeep |= of.paused;
         }
     }
 
-    /// A record came. What is done already is left out.
-    pub(crate) fn deliver(&self, state: &mut State, record: &BorrowedMessage<'_>) {
-        let (Ok(lane), Ok(offset)) = (u32::try_from(record.partition()), u64::try_from(record.offset())) else {
-            return;
-        };
-        let State { lanes, batch, upkeep, .. } = state;
-        let Some(Lane { phase: Phase::Held(held), paused, .. }) = lanes.get_mut(&lane) else { return };
-        // The client library goes on where it is told to; whatever comes from before that is no news.
-        if offset < held.next {
-            return;
-        }
-        held.next = offset.saturating_add(1);
-        let key = envelope::session(record.key(), lane, offset);
-        if held.before.as_ref().is_some_and(|before| before.has(&key.0, offset)) {
-            held.passing = true;
-            return;
-        }
-        held.passing = false;
-        let message = envelope::incoming(record, key, (lane, offset), &mut held.placement);
-        let event = Event::Delivered { grant: held.grant, message };
-        if held.reading {
-            return batch.push(event);
-        }
-        held.aside.push_back(event);
-        *upkeep |= held.aside.len() >= ASIDE && !*paused;
-    }
-
-    /// Nothing more is there for the moment: tells how far the lanes are that end with what was done already.
-    pub(crate) fn pass(&self, state: &mut State) {
+    /// Records of a lane came, by its grant: those which are done already are left out. `all` says that no more are there for the moment.
+    pub(crate) fn deliver(&self, state: &mut State, grant: Grant, records: &mut Vec<Inbound>, all: bool) {
         let State { lanes, batch, .. } = state;
-        for lane in lanes.values_mut() {
-            if let Phase::Held(held) = &mut lane.phase
-                && std::mem::take(&mut held.passing)
-            {
-                let event = Event::Passed { grant: held.grant, below: held.next };
-                if held.reading { batch.push(event) } else { held.aside.push_back(event) }
+        let Some(held) = lanes.get_mut(&grant.shard()).and_then(|lane| lane.held(grant)) else {
+            return records.clear();
+        };
+        for mut message in records.drain(..) {
+            let offset = message.position.value;
+            // The client library goes on where it is told to; whatever comes from before that is no news.
+            if offset < held.next {
+                continue;
             }
+            held.next = offset.saturating_add(1);
+            held.passing = held.before.as_ref().is_some_and(|before| before.has(&message.session, offset));
+            if held.passing {
+                continue;
+            }
+            if !message.session.is_lone() && !held.placement.fits(&message.session) {
+                message.defect = Some(Defect::Misrouted);
+            }
+            held.tell(batch, Event::Delivered { grant, message });
+        }
+        // How far it is when it ends with what was done already.
+        if all && std::mem::take(&mut held.passing) {
+            let below = held.next;
+            held.tell(batch, Event::Passed { grant, below });
         }
     }
 
@@ -301,6 +322,7 @@ impl Shared {
         self.flush(&mut state);
         drop(state);
         self.wake();
+        self.bell.ring();
         // Not under the lock: a copy that cannot leave is answered at once, and that takes it.
         for (grant, message, reason) in copies {
             self.copies.put(self, grant, &message, &reason);
@@ -320,10 +342,7 @@ impl Shared {
 impl State {
     /// The lane of a grant, if that is still the one. The shard of a grant is the stable hash of its place, which is the lane itself.
     pub(crate) fn held(&mut self, grant: Grant) -> Option<(u32, &mut Held)> {
-        match self.lanes.get_mut(&grant.shard()) {
-            Some(Lane { phase: Phase::Held(held), .. }) if held.grant == grant => Some((grant.shard(), held)),
-            _ => None,
-        }
+        self.lanes.get_mut(&grant.shard())?.held(grant).map(|held| (grant.shard(), held))
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
@@ -345,16 +364,25 @@ impl State {
     }
 
     fn read(&mut self, grant: Grant, on: bool) {
-        let Self { lanes, batch, upkeep, .. } = self;
-        let Some(Lane { phase: Phase::Held(held), paused, .. }) = lanes.get_mut(&grant.shard()) else { return };
-        if held.grant != grant {
-            return;
-        }
+        let Self { lanes, batch, .. } = self;
+        let Some(held) = lanes.get_mut(&grant.shard()).and_then(|lane| lane.held(grant)) else { return };
         held.reading = on;
         if on {
-            batch.extend(held.aside.drain(..));
+            batch.append(&mut held.aside);
         }
-        *upkeep |= on && *paused;
+    }
+
+    /// Whether a lane is read by this grant.
+    pub(crate) fn reads(&mut self, grant: Grant) -> bool {
+        self.held(grant).is_some_and(|(_, held)| held.reading)
+    }
+
+    /// What is to be read.
+    pub(crate) fn readable(&self, into: &mut Vec<(Grant, Slot)>) {
+        into.extend(self.lanes.values().filter_map(|lane| match &lane.phase {
+            Phase::Held(held) if held.reading => Some((held.grant, Arc::clone(&lane.queue))),
+            _ => None,
+        }));
     }
 
     /// The engine gave a right back. It is won again, unless this member is leaving or the group takes it.
@@ -366,7 +394,6 @@ impl State {
             if let Some(lane) = self.lanes.get_mut(&grant.shard()) {
                 lane.phase = phase;
             }
-            self.upkeep = true;
         }
     }
 
@@ -384,26 +411,25 @@ impl State {
         self.give_up(grant);
     }
 
-    /// The group took lanes: whatever is still held of them is lost.
-    pub(crate) fn remove(&mut self, lanes: &[u32], why: Loss) {
+    /// The group took lanes: whatever is still held of them is lost. Their queues are to be emptied of whoever reads them, without this lock.
+    #[must_use]
+    pub(crate) fn remove(&mut self, lanes: &[u32], why: Loss) -> Queues {
+        let mut queues = Queues::default();
         for lane in lanes {
             let Some(of) = self.lanes.remove(lane) else { continue };
-            if of.paused {
-                self.left_paused.insert(*lane);
-            }
+            queues.0.push(of.queue);
             if let Phase::Held(held) = of.phase {
                 held.lease.end();
                 self.batch.push(Event::Lost { grant: held.grant, why });
             }
         }
+        queues
     }
 
     /// The group gave a lane to this member.
-    pub(crate) fn add(&mut self, lane: u32, phase: Phase) {
-        let paused = self.left_paused.remove(&lane);
+    pub(crate) fn add(&mut self, lane: u32, phase: Phase, queue: Option<Queue>) {
         self.last_serial += 1;
-        self.lanes.insert(lane, Lane { phase, serial: self.last_serial, paused });
-        self.upkeep = true;
+        self.lanes.insert(lane, Lane { phase, serial: self.last_serial, queue: Arc::new(Mutex::new(queue)) });
     }
 
     /// Whether the engine holds one of these.
@@ -459,13 +485,5 @@ impl State {
             }
         }
         told
-    }
-
-    /// Whether a lane's fetching should be paused.
-    pub(crate) fn wants_pause(lane: &Lane) -> bool {
-        match &lane.phase {
-            Phase::Held(held) => !held.reading && (lane.paused || held.aside.len() >= ASIDE),
-            Phase::Opening(_) | Phase::Given => true,
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that polls: it reads, hears of changes of the group, and pauses, resumes and opens lanes. One client at a time; when one cannot be trusted any more, the next is made.
+//! The thread that polls: it hears of changes of the group, and opens lanes. One client at a time; when one cannot be trusted any more, the next is made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,20 +8,17 @@ use std::time::Duration;
 use convoy_core::backend::Loss;
 use convoy_core::runtime::now;
 use convoy_core::{Moment, Result};
-use rdkafka::TopicPartitionList;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::error;
+use crate::fetch::Fetch;
 use crate::lanes::{Found, Lane, Phase, Shared, State};
 use crate::rebalance::{self, Client, Context};
 use crate::settle::Commits;
 
-/// So many records are told at once.
-const BATCH: usize = 256;
-/// With so many events that nobody has taken yet, no more are read.
-const UNTAKEN: usize = 512;
 /// How long a poll waits for something.
 const IDLE: Duration = Duration::from_millis(50);
 /// And while something is to be done soon.
@@ -76,12 +73,12 @@ pub(crate) fn run(config: &ClientConfig, shared: &Arc<Shared>, first: Arc<Client
     shared.events.close();
 }
 
-/// One client, with its other thread.
+/// One client, with its other threads.
 struct Life {
     shared: Arc<Shared>,
     consumer: Arc<Client>,
     alive: Arc<AtomicBool>,
-    commits: JoinHandle<()>,
+    others: [JoinHandle<()>; 2],
 }
 
 /// What the thread does next.
@@ -97,52 +94,37 @@ impl Life {
         {
             let mut state = shared.state();
             state.abandoned = false;
-            state.left_paused.clear();
             (state.commits_begun, state.commits_ended) = (0, 0);
+            state.trouble = None;
         }
+        *shared.client.lock() = Arc::downgrade(&consumer);
         shared.takes_a_turn();
         consumer.subscribe(&[&shared.names.channel]).map_err(|why| error::of(why, "open consumer"))?;
         let alive = Arc::new(AtomicBool::new(true));
-        let thread =
+        let commits =
             Commits { shared: Arc::clone(&shared), consumer: Arc::clone(&consumer), alive: Arc::clone(&alive) };
-        let commits = std::thread::Builder::new()
-            .name("convoy-kafka-commit".to_owned())
-            .spawn(move || thread.run())
-            .map_err(|why| error::no_thread("open consumer", why))?;
-        Ok(Self { shared, consumer, alive, commits })
+        let fetch = Fetch { shared: Arc::clone(&shared), alive: Arc::clone(&alive) };
+        let others =
+            [thread("convoy-kafka-commit", move || commits.run())?, thread("convoy-kafka-read", move || fetch.run())?];
+        Ok(Self { shared, consumer, alive, others })
     }
 
     /// Until it is over. Whether another client is to be made.
     fn run(self) -> bool {
         let shared = &self.shared;
-        let (mut polled, mut wait) = (0, IDLE);
+        let mut wait = IDLE;
         loop {
-            let turn = self.consumer.poll(if polled > 0 { Duration::ZERO } else { wait });
+            let turn = self.consumer.poll(wait);
             shared.takes_a_turn();
-            let mut failed = None;
             let mut state = shared.state();
-            match turn {
-                Some(Ok(record)) => {
-                    shared.deliver(&mut state, &record);
-                    polled += 1;
-                }
-                Some(Err(why)) => failed = Some(why),
-                None => {
-                    shared.pass(&mut state);
-                    shared.flush(&mut state);
-                    polled = 0;
-                    wait = if state.lanes.values().any(is_busy) { BUSY } else { IDLE };
-                }
-            }
-            let full = polled >= BATCH;
-            if full {
-                shared.flush(&mut state);
-                polled = 0;
-            }
+            let mut failed = state.trouble.take();
             let next = next(&state);
+            wait = if state.lanes.values().any(|lane| matches!(lane.phase, Phase::Opening(_))) { BUSY } else { IDLE };
             drop(state);
-            if full {
-                shared.events.wait_for_room(UNTAKEN, IDLE);
+            match turn {
+                Some(Ok(record)) => self.leaked(&record),
+                Some(Err(why)) => failed = Some(why),
+                None => {}
             }
             let over = failed.is_some_and(|why| self.failed(&why));
             match next {
@@ -154,46 +136,39 @@ impl Life {
         }
     }
 
-    /// Pauses, resumes and opens what is to be.
+    /// A record came another way than by its lane's queue, where nobody asks for it: it would be missing there.
+    fn leaked(&self, record: &BorrowedMessage<'_>) {
+        let (lane, offset) = (record.partition(), record.offset());
+        let state = self.shared.state();
+        if state.leaving || state.stop.is_some() {
+            return;
+        }
+        drop(state);
+        tracing::error!(lane, offset, "the client library put a record where none belongs; the client is given up");
+        rebalance::abandon(&self.shared);
+    }
+
+    /// Opens what is to be.
     fn tend(&self) {
-        let shared = &self.shared;
-        let channel = &shared.names.channel;
-        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         let mut open = Vec::new();
-        {
-            let mut state = shared.state();
-            state.upkeep = false;
-            for (lane, of) in &mut state.lanes {
-                let wanted = State::wants_pause(of);
-                if wanted != of.paused {
-                    let list = if wanted { &mut pause } else { &mut resume };
-                    list.add_partition(channel, *lane as i32);
-                    of.paused = wanted;
-                }
-                if let Phase::Opening(Some(found)) = &of.phase {
-                    open.push((*lane, found.clone()));
-                }
+        let mut state = self.shared.state();
+        state.upkeep = false;
+        for (lane, of) in &state.lanes {
+            if let Phase::Opening(Some(found)) = &of.phase {
+                open.push((*lane, found.clone()));
             }
         }
-        if pause.count() > 0
-            && let Err(why) = self.consumer.pause(&pause)
-        {
-            tracing::warn!(error = %why, "lanes could not be paused");
-        }
+        drop(state);
         if !open.is_empty() {
             self.open(open);
-        }
-        if resume.count() > 0
-            && let Err(why) = self.consumer.resume(&resume)
-        {
-            tracing::warn!(error = %why, "lanes could not be resumed");
         }
     }
 
     fn open(&self, lanes: Vec<(u32, Found)>) {
         rebalance::open(&self.consumer, &self.shared, lanes, SEEK);
-        // What could not be opened is tried again; what was opened is resumed.
-        self.shared.state().upkeep = true;
+        // What could not be opened is tried again.
+        let mut state = self.shared.state();
+        state.upkeep = state.lanes.values().any(|lane| matches!(lane.phase, Phase::Opening(Some(_))));
     }
 
     /// Something else than a record came. Whether that is the end.
@@ -254,8 +229,8 @@ impl Life {
 
     /// Gives the client up: closes it, and waits for its other thread. Whether another one is to be made.
     fn end(self) -> bool {
-        let Self { shared, consumer, alive, commits } = self;
-        let (until, asked_until, again) = {
+        let Self { shared, consumer, alive, others } = self;
+        let (until, asked_until, again, queues) = {
             let mut state = shared.state();
             let again = state.stop.is_none() && state.abandoned;
             let until = state.stop.unwrap_or_else(|| now() + if again { CLOSE } else { shared.options.answer_limit });
@@ -265,19 +240,24 @@ impl Life {
                 shared.wait(&mut state, now() + BUSY);
             }
             let all: Vec<u32> = state.lanes.keys().copied().collect();
-            state.remove(&all, Loss::Disconnected);
+            let queues = state.remove(&all, Loss::Disconnected);
             shared.flush(&mut state);
-            (until, asked_until, again)
+            (until, asked_until, again, queues)
         };
+        queues.end();
         alive.store(false, Ordering::Release);
         shared.wake();
+        shared.bell.ring();
+        let ended = || others.iter().all(JoinHandle::is_finished);
         // So are other questions: to a client that is closing, the one for the group's positions has no answer, and no end but its limit.
-        while !again && !commits.is_finished() && now() < asked_until {
+        while !again && !ended() && now() < asked_until {
             std::thread::sleep(BUSY);
         }
-        close(&consumer, until, || commits.is_finished());
-        if commits.is_finished() {
-            commits.join().ok();
+        close(&consumer, until, ended);
+        if ended() {
+            for thread in others {
+                thread.join().ok();
+            }
             return again;
         }
         // It holds the client, which ends with it.
@@ -311,7 +291,7 @@ fn next(state: &State) -> Next {
     }
 }
 
-/// Whether something may have to be done for a lane soon.
-fn is_busy(lane: &Lane) -> bool {
-    lane.paused || State::wants_pause(lane) || matches!(lane.phase, Phase::Opening(_))
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|why| error::no_thread("open consumer", why))
 }

@@ -14,7 +14,8 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::lanes::{Found, Lane, Phase, Shared};
+use crate::lanes::{Found, Lane, Phase, Shared, Slot};
+use crate::queue::Queue;
 use crate::{client, error, positions};
 
 /// How long a release may come late.
@@ -58,7 +59,7 @@ impl ConsumerContext for Context {
         if let Err(why) = done {
             // The client library is where nobody expects it: it is given up.
             tracing::warn!(error = %why, "a change of the group could not be followed");
-            self.abandon();
+            abandon(&self.shared);
         }
     }
 }
@@ -82,11 +83,19 @@ impl Context {
             let offset = i64::try_from(at.done.watermark).unwrap_or(i64::MAX);
             list.set_partition_offset(&shared.names.channel, *lane as i32, Offset::Offset(offset))?;
         }
+        let client = shared.client.lock().upgrade();
+        let mut split = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            split.push(
+                client.as_ref().and_then(|client| Queue::split(client, &shared.names.channel, *lane, &shared.bell)),
+            );
+        }
+        drop(client);
         let mut state = shared.state();
         let leaving = state.leaving || state.stop.is_some();
-        for lane in lanes {
+        for (lane, queue) in lanes.iter().zip(split) {
             let phase = if leaving { Phase::Given } else { Phase::Opening(None) };
-            state.add(*lane, phase);
+            state.add(*lane, phase, queue);
         }
         for (lane, at) in found.iter().filter(|_| !leaving) {
             shared.grant(&mut state, *lane, at);
@@ -95,7 +104,8 @@ impl Context {
         drop(state);
         shared.joined.store(true, Ordering::Release);
         shared.wake();
-        // What was not found stands anywhere, and is paused and put where it belongs later.
+        shared.bell.ring();
+        // What was not found stands anywhere, is not read, and is put where it belongs later.
         for lane in lanes.iter().filter(|lane| !found.iter().any(|(of, _)| of == *lane)) {
             list.set_partition_offset(&shared.names.channel, *lane as i32, Offset::Beginning)?;
         }
@@ -122,9 +132,10 @@ impl Context {
             shared.joined.store(false, Ordering::Release);
         }
         let mut state = shared.state();
-        state.remove(lanes, if held { Loss::Revoked } else { Loss::Disconnected });
+        let queues = state.remove(lanes, if held { Loss::Revoked } else { Loss::Disconnected });
         shared.flush(&mut state);
         drop(state);
+        queues.end();
         if !self.commits_ended() {
             // The client library would send it again later, under whatever membership it then has. It is not told that the lanes are given up, so that it does not join again.
             return Err(KafkaError::Canceled);
@@ -168,26 +179,34 @@ impl Context {
         }
         true
     }
-
-    fn abandon(&self) {
-        let mut state = self.shared.state();
-        let all: Vec<u32> = state.lanes.keys().copied().collect();
-        state.remove(&all, Loss::Disconnected);
-        state.abandoned = true;
-        self.shared.flush(&mut state);
-        drop(state);
-        self.shared.joined.store(false, Ordering::Release);
-        self.shared.wake();
-    }
 }
 
-/// Puts lanes where they belong that are assigned and not held, and begins to read them. Only on the polling thread: nothing that was fetched before may come after it.
+/// Gives the client up, and all lanes with it.
+pub(crate) fn abandon(shared: &Shared) {
+    let mut state = shared.state();
+    let all: Vec<u32> = state.lanes.keys().copied().collect();
+    let queues = state.remove(&all, Loss::Disconnected);
+    state.abandoned = true;
+    shared.flush(&mut state);
+    drop(state);
+    queues.end();
+    shared.joined.store(false, Ordering::Release);
+    shared.wake();
+}
+
+/// Puts lanes where they belong that are assigned and not held, and begins to read them. Whatever was fetched before is old by then to the client library, which leaves it out.
 pub(crate) fn open(consumer: &Client, shared: &Shared, lanes: Vec<(u32, Found)>, limit: Duration) {
     let mut list = TopicPartitionList::with_capacity(lanes.len());
     for (lane, at) in &lanes {
         let offset = i64::try_from(at.done.watermark).unwrap_or(i64::MAX);
         list.add_partition_offset(&shared.names.channel, *lane as i32, Offset::Offset(offset)).ok();
     }
+    // Whoever reads one of them yet, by a right that is gone, is waited for: what it takes after this would be missing.
+    let slots: Vec<Slot> = {
+        let state = shared.state();
+        lanes.iter().filter_map(|(lane, _)| state.lanes.get(lane)).map(|lane| Arc::clone(&lane.queue)).collect()
+    };
+    let _nobody_reads: Vec<_> = slots.iter().map(|slot| slot.lock()).collect();
     let sought = match consumer.seek_partitions(list, limit) {
         Ok(sought) => sought,
         Err(why) => return tracing::debug!(error = %why, "a lane could not be opened yet"),
@@ -204,4 +223,6 @@ pub(crate) fn open(consumer: &Client, shared: &Shared, lanes: Vec<(u32, Found)>,
         }
     }
     shared.flush(&mut state);
+    drop(state);
+    shared.bell.ring();
 }

@@ -67,8 +67,14 @@ fn main() -> ExitCode {
     run::conclude("kafka", || measure(&args))
 }
 
-/// A topic with records, and groups of their own on it.
+/// Each repeat has a group of its own, which begins at the first record.
+fn group(repeat: usize) -> String {
+    format!("repeat-{repeat}")
+}
+
+/// A broker, and topics with records on it.
 struct Bench {
+    repeats: usize,
     broker: Broker,
     servers: String,
     run: String,
@@ -77,7 +83,8 @@ struct Bench {
 impl Bench {
     async fn topic(&self, what: &str, keys: u32, records: u32, size: usize) -> Result<String, Any> {
         let channel = format!("bench-{}-{what}", self.run);
-        self.broker.provision(&Topology::new().channel(ChannelSpec::new(&channel).group("bench"))).await?;
+        let spec = (0..self.repeats).fold(ChannelSpec::new(&channel), |spec, repeat| spec.group(group(repeat)));
+        self.broker.provision(&Topology::new().channel(spec)).await?;
         let (servers, topic) = (self.servers.clone(), channel.clone());
         tokio::task::spawn_blocking(move || raw::load(&servers, &topic, keys, records, size)).await??;
         Ok(channel)
@@ -95,7 +102,8 @@ async fn measure(args: &Args) -> Result<bool, Any> {
     let run = format!("{:08x}", MessageId::random().as_u128() as u32);
     let servers = url.trim_start_matches("kafka://").split(['/', '?']).next().unwrap_or_default().to_owned();
     let options = Options::from_url(&url)?.lanes(PARTITIONS).group_prefix(format!("bench-{run}."));
-    let bench = Bench { broker: Broker::new(KafkaBroker::connect(options).await?), servers, run };
+    let bench =
+        Bench { repeats: args.repeats, broker: Broker::new(KafkaBroker::connect(options).await?), servers, run };
     let millis = Duration::from_millis;
     let levels = [
         Level { work: Duration::ZERO, records: args.records, target: Target::OfRaw(0.65), cpu: 1.2 },
@@ -117,7 +125,7 @@ async fn measure(args: &Args) -> Result<bool, Any> {
                 println!("raw reader: {rate:.0} records a second, {cpu:.2} µs each");
                 raw_rate = f64::max(raw_rate, rate);
             }
-            let group = format!("g{repeat}");
+            let group = group(repeat);
             let load = Load { channel: &topic, group: &group, sessions: args.keys, first: 0, records: level.records };
             let ran = consume(&bench.broker, load, level.work).await?;
             println!("{name} ms: {:.0} records a second, {:.2} µs each, busy {:.3}", ran.rate, ran.cpu, ran.busy);
@@ -160,10 +168,11 @@ async fn measure(args: &Args) -> Result<bool, Any> {
     }
     let (keys, records) = (args.keys * MANY, (args.records / MANY).max(1));
     let topic = bench.topic("keys", keys, records, SIZE).await?;
-    let many = Load { channel: &topic, group: "g", sessions: keys, first: 0, records };
+    let many = Load { channel: &topic, group: &group(0), sessions: keys, first: 0, records };
     let many = consume(&bench.broker, many, Duration::ZERO).await?;
     let topic = bench.topic("1k", args.keys, (args.records / 4).max(1), 1_000).await?;
-    let large = Load { channel: &topic, group: "g", sessions: args.keys, first: 0, records: (args.records / 4).max(1) };
+    let large =
+        Load { channel: &topic, group: &group(0), sessions: args.keys, first: 0, records: (args.records / 4).max(1) };
     let large = consume(&bench.broker, large, Duration::ZERO).await?;
     violations += many.violations + large.violations;
     bench.broker.close(Duration::from_secs(10)).await?;
