@@ -64,8 +64,23 @@ impl SessionId {
     /// [`ErrorKind::InvalidSession`] when there are none, or more than [`SessionId::MAX_LEN`].
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, Error> {
         let bytes = bytes.into();
-        let why = match bytes.len() {
-            1..=Self::MAX_LEN => return Ok(Self(Held::new(Kind::Named, bytes))),
+        Self::measured(bytes.len())?;
+        Ok(Self(Held::new(Kind::Named, bytes)))
+    }
+
+    /// As [`new`](Self::new), of bytes that stay where they are: short ids take no memory of their own.
+    ///
+    /// # Errors
+    /// As in [`new`](Self::new).
+    pub fn copied(bytes: &[u8]) -> Result<Self, Error> {
+        Self::measured(bytes.len())?;
+        let shared = || Held::Shared { kind: Kind::Named, bytes: Bytes::copy_from_slice(bytes) };
+        Ok(Self(Held::here(Kind::Named, bytes).unwrap_or_else(shared)))
+    }
+
+    fn measured(len: usize) -> Result<(), Error> {
+        let why = match len {
+            1..=Self::MAX_LEN => return Ok(()),
             0 => "a session id needs at least one byte".to_owned(),
             n => format!("a session id has at most {} bytes, this one has {n}", Self::MAX_LEN),
         };

@@ -117,7 +117,9 @@ impl Source for KafkaSource {
         self.shared.events.close();
         match waited {
             Ok(_) => Ok(()),
-            Err(_) => Err(error::no_answer("close")),
+            Err(_) => Err(error::no_answer("close")
+                .with("group", &self.shared.names.group)
+                .with("meanwhile", self.shared.now_about())),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use convoy_core::backend::{DeadLetter, Origin, Reason};
 use convoy_core::{Content, Defect, Headers, Inbound, MessageId, Position, ProducerId, Redelivered, SessionId, Stamp};
 use rdkafka::Message;
@@ -116,20 +116,41 @@ fn put(headers: OwnedHeaders, key: &str, value: &[u8]) -> OwnedHeaders {
 pub(crate) fn session(key: Option<&[u8]>, lane: u32, offset: u64) -> (SessionId, Option<Defect>) {
     match key.filter(|key| !key.is_empty()) {
         None => (SessionId::lone(lane, offset), Some(Defect::NoSession)),
-        Some(key) => match SessionId::new(Bytes::copy_from_slice(key)) {
+        Some(key) => match SessionId::copied(key) {
             Ok(session) => (session, None),
             Err(_) => (SessionId::lone(lane, offset), Some(Defect::SessionTooLong)),
         },
     }
 }
 
+/// Where bodies are copied to: small ones side by side, so that memory is asked for once for many. A message keeps at most so much of it that is not its own.
+#[derive(Debug, Default)]
+pub(crate) struct Copying(BytesMut);
+
+impl Copying {
+    const SMALL: usize = 1 << 10;
+    const ROOM: usize = 16 << 10;
+
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > Self::SMALL {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if self.0.capacity() < bytes.len() {
+            self.0 = BytesMut::with_capacity(Self::ROOM);
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+}
+
 /// A message as it came. What is wrong with its envelope is a defect of it and no failure.
-pub(crate) fn incoming(record: &dyn Record, lane: u32, offset: u64) -> Inbound {
+pub(crate) fn incoming(record: &dyn Record, lane: u32, offset: u64, copies: &mut Copying) -> Inbound {
     let (session, of_key) = session(record.key(), lane, offset);
     let read = read(record);
     let defect = of_key.or(read.defect);
     let id = read.id.unwrap_or_else(|| MessageId::from_u128(made_up(lane, offset)));
-    let content = Arc::new(read.content(id, record));
+    let body = record.payload().map(|body| copies.copy(body)).unwrap_or_default();
+    let content = Arc::new(read.content(id, body, record.written_ms()));
     Inbound { position: Position::new(offset), session, redelivered: Redelivered::No, defect, content }
 }
 
@@ -154,7 +175,7 @@ pub(crate) fn stored(record: &dyn Record, at: u64) -> Stored {
     });
     let id = read.id.unwrap_or_else(|| MessageId::from_u128(made_up(u32::MAX, at)));
     let is_lone = read.of_store(DEAD_LONE).is_some();
-    let session = match record.key().map(|key| SessionId::new(Bytes::copy_from_slice(key))) {
+    let session = match record.key().map(SessionId::copied) {
         Some(Ok(session)) if !is_lone => session,
         _ => origin.map_or(SessionId::lone(0, at), |(lane, position)| SessionId::lone(lane, position)),
     };
@@ -162,7 +183,8 @@ pub(crate) fn stored(record: &dyn Record, at: u64) -> Stored {
     let since = number(DEAD_SINCE).map_or(UNIX_EPOCH, time);
     let said = |name| read.of_store(name).unwrap_or_default().to_owned();
     let (code, detail) = (said(DEAD_CODE), said(DEAD_DETAIL));
-    let content = Arc::new(read.content(id, record));
+    let body = record.payload().map(Bytes::copy_from_slice).unwrap_or_default();
+    let content = Arc::new(read.content(id, body, record.written_ms()));
     // Offsets of two lanes are not comparable, and a copy that somebody else put there has none: then its id has to do.
     let origin = match (content.stamp(), origin) {
         (Some(stamp), _) => Origin::Producer(stamp.producer, stamp.number),
@@ -229,11 +251,9 @@ impl Read<'_> {
         self.dead.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
 
-    fn content(self, id: MessageId, record: &dyn Record) -> Content {
-        let body = record.payload().map(Bytes::copy_from_slice).unwrap_or_default();
+    fn content(self, id: MessageId, body: Bytes, written_ms: Option<i64>) -> Content {
         let mut content = Content::received(id, body, self.headers);
-        let written =
-            record.written_ms().and_then(|ms| u64::try_from(ms).ok()).map(|ms| time(ms.saturating_mul(1_000)));
+        let written = written_ms.and_then(|ms| u64::try_from(ms).ok()).map(|ms| time(ms.saturating_mul(1_000)));
         let (stamp, sent_at) = self.stamp.map_or((None, None), |(stamp, at)| (Some(stamp), at));
         content.set_meta(self.type_name, self.content_type, stamp, sent_at.or(written));
         content
@@ -316,6 +336,14 @@ mod tests {
                 assert_eq!(stamp(wrong.as_bytes()), None, "{wrong}");
             }
         }
+    }
+
+    #[test]
+    fn bodies_are_copied_whole_whatever_their_size() {
+        let mut copies = Copying::default();
+        let bodies: Vec<Vec<u8>> = (0..3_000_usize).map(|n| vec![n as u8; n * 7 % 2_000]).collect();
+        let copied: Vec<Bytes> = bodies.iter().map(|body| copies.copy(body)).collect();
+        assert!(copied.iter().zip(&bodies).all(|(copied, body)| copied == body));
     }
 
     #[test]

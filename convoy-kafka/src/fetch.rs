@@ -8,12 +8,12 @@ use convoy_core::Inbound;
 use convoy_core::backend::Grant;
 use rdkafka::error::KafkaError;
 
-use crate::envelope;
+use crate::envelope::{self, Copying};
 use crate::lanes::{Shared, Slot};
 use crate::queue::BATCH;
 
 /// With so many events that nobody has taken yet, no more are read.
-const UNTAKEN: usize = 4_096;
+const UNTAKEN: usize = 2_048;
 /// How long it waits for something to read.
 const IDLE: Duration = Duration::from_millis(50);
 
@@ -26,12 +26,13 @@ pub(crate) struct Fetch {
 
 impl Fetch {
     pub(crate) fn run(self) {
-        let (mut lanes, mut records) = (Vec::new(), Vec::with_capacity(BATCH));
+        let mut lanes = Vec::new();
+        let (mut records, mut copies) = (Vec::with_capacity(BATCH), Copying::default());
         while self.alive.load(Ordering::Acquire) {
             self.shared.state().readable(&mut lanes);
             let mut more = false;
             for (grant, slot) in lanes.drain(..) {
-                more |= self.read(grant, &slot, &mut records);
+                more |= self.read(grant, &slot, &mut records, &mut copies);
                 // Handlers are what it waits for, and not with a queue in hand.
                 self.shared.events.wait_for_room(UNTAKEN, IDLE);
             }
@@ -42,7 +43,7 @@ impl Fetch {
     }
 
     /// Reads one batch of a lane. Whether there may be more.
-    fn read(&self, grant: Grant, slot: &Slot, records: &mut Vec<Inbound>) -> bool {
+    fn read(&self, grant: Grant, slot: &Slot, records: &mut Vec<Inbound>, copies: &mut Copying) -> bool {
         let shared = &self.shared;
         let mut slot = slot.lock();
         // From here on nobody opens it anew, and it does not go back to the client library.
@@ -51,7 +52,7 @@ impl Fetch {
         let got = queue.read(|record| match record {
             Ok(record) => {
                 if let (Ok(lane), Ok(offset)) = (u32::try_from(record.lane()), u64::try_from(record.offset())) {
-                    records.push(envelope::incoming(record, lane, offset));
+                    records.push(envelope::incoming(record, lane, offset, copies));
                 }
             }
             Err(why) => trouble = Some(why),

@@ -1,6 +1,6 @@
 //! What a consumer knows of its lanes: which are assigned, which are held, what was told of each. One lock, which a revoke takes as well as whatever commits.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use convoy_core::backend::{Answer, Command, Event, Grant, LeaseCell, Loss, Place, Progress, Recovered, Ticket};
@@ -19,6 +19,24 @@ use crate::outbox::Outbox;
 use crate::progress::{Done, METADATA_UNITS};
 use crate::queue::{Bell, Queue};
 use crate::rebalance::Client;
+
+/// What the polling thread is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    Polling,
+    Change,
+    Commits,
+    Leaving,
+}
+
+impl About {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Polling, "it was polling"),
+        (Self::Change, "a change of the group was under way"),
+        (Self::Commits, "a commit, or a question for the group's positions, had no answer"),
+        (Self::Leaving, "leaving the group had no answer: it is left when the session's timeout has passed"),
+    ];
+}
 
 /// What the threads of a consumer share.
 #[derive(Debug)]
@@ -41,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) joined: AtomicBool,
     /// Whether no broker can be reached.
     pub(crate) down: AtomicBool,
+    /// What the polling thread is about, which is asked for when it takes too long.
+    pub(crate) about: AtomicU8,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -188,6 +208,7 @@ impl Shared {
             polled: AtomicU64::new(now().as_nanos()),
             joined: AtomicBool::new(false),
             down: AtomicBool::new(false),
+            about: AtomicU8::new(About::Polling as u8),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -216,6 +237,17 @@ impl Shared {
 
     pub(crate) fn takes_a_turn(&self) {
         self.polled.store(now().as_nanos(), Ordering::Release);
+    }
+
+    /// Says what comes now.
+    pub(crate) fn is_about(&self, what: About) {
+        self.about.store(what as u8, Ordering::Release);
+    }
+
+    /// What it is about now, in words.
+    pub(crate) fn now_about(&self) -> &'static str {
+        let now = self.about.load(Ordering::Acquire);
+        About::ALL.iter().find(|(about, _)| *about as u8 == now).map_or("", |(_, said)| said)
     }
 
     pub(crate) fn last_turn(&self) -> Moment {
@@ -306,7 +338,7 @@ impl Shared {
                         held.renew = true;
                     }
                 }
-                Command::Read { grant, on } => state.read(grant, on),
+                Command::Read { grant, on } => state.read(grant, on, &self.events),
                 Command::SetAside { grant, message, reason } if state.held(grant).is_some() => {
                     copies.push((grant, message, reason));
                 }
@@ -363,13 +395,19 @@ impl State {
         held.ticket = Some(ticket);
     }
 
-    fn read(&mut self, grant: Grant, on: bool) {
+    /// What nobody took yet when reading ends is kept until it goes on.
+    fn read(&mut self, grant: Grant, on: bool, told: &Outbox<Event>) {
         let Self { lanes, batch, .. } = self;
         let Some(held) = lanes.get_mut(&grant.shard()).and_then(|lane| lane.held(grant)) else { return };
         held.reading = on;
         if on {
-            batch.append(&mut held.aside);
+            return batch.append(&mut held.aside);
         }
+        let of_it = |event: &Event| match event {
+            Event::Delivered { grant: of, .. } | Event::Passed { grant: of, .. } => *of == grant,
+            _ => false,
+        };
+        told.withdraw(of_it, &mut held.aside);
     }
 
     /// Whether a lane is read by this grant.

@@ -15,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::error;
 use crate::fetch::Fetch;
-use crate::lanes::{Found, Lane, Phase, Shared, State};
+use crate::lanes::{About, Found, Lane, Phase, Shared, State};
 use crate::rebalance::{self, Client, Context};
 use crate::settle::Commits;
 
@@ -92,6 +92,7 @@ enum Next {
 impl Life {
     fn begin(shared: Arc<Shared>, consumer: Arc<Client>) -> Result<Self> {
         {
+            shared.is_about(About::Polling);
             let mut state = shared.state();
             state.abandoned = false;
             (state.commits_begun, state.commits_ended) = (0, 0);
@@ -230,6 +231,7 @@ impl Life {
     /// Gives the client up: closes it, and waits for its other thread. Whether another one is to be made.
     fn end(self) -> bool {
         let Self { shared, consumer, alive, others } = self;
+        shared.is_about(About::Commits);
         let (until, asked_until, again, queues) = {
             let mut state = shared.state();
             let again = state.stop.is_none() && state.abandoned;
@@ -253,6 +255,7 @@ impl Life {
         while !again && !ended() && now() < asked_until {
             std::thread::sleep(BUSY);
         }
+        shared.is_about(About::Leaving);
         close(&consumer, until, ended);
         if ended() {
             for thread in others {

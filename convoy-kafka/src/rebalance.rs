@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::lanes::{Found, Lane, Phase, Shared, Slot};
+use crate::lanes::{About, Found, Lane, Phase, Shared, Slot};
 use crate::queue::Queue;
 use crate::{client, error, positions};
 
@@ -52,10 +52,12 @@ impl ConsumerContext for Context {
             .iter()
             .filter_map(|of| u32::try_from(of.partition()).ok())
             .collect();
+        self.shared.is_about(About::Change);
         let done = match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assigned(consumer, &lanes, list),
             _ => self.revoked(consumer, &lanes, list),
         };
+        self.shared.is_about(if self.shared.state().stop.is_some() { About::Leaving } else { About::Polling });
         if let Err(why) = done {
             // The client library is where nobody expects it: it is given up.
             tracing::warn!(error = %why, "a change of the group could not be followed");
