@@ -34,8 +34,8 @@
 //! | `orders` | topic with as many partitions as `lanes` says, 16 unless it is said, `cleanup.policy=delete` | the channel |
 //! | `orders.billing.dead` | topic of one partition with `retention.ms=-1` | the dead-letter store |
 //!
-//! The group itself comes into being with its first commit. While programs run there is for each consumer a client with two threads of convoy's, one that polls and one that commits; a client for each
-//! producer, and one for dead letters.
+//! The group itself comes into being with its first commit. While programs run there is for each consumer a client with three threads of convoy's: one polls for what the group says, one reads lanes, one commits; a client for
+//! each producer, and one for dead letters.
 //!
 //! | operation | on | for |
 //! |---|---|---|
@@ -81,6 +81,15 @@
 //!
 //! While one member hands over, others that join wait for it, and can prove nothing meanwhile: keep `handover` below `session_timeout`.
 //!
+//! # How lanes are read, and tuned
+//!
+//! Each lane has a queue of its own in the client library, which is read in batches of up to 256 as long as its buffer here has room. A lane that is full, of a session that stands still say, is left alone: the client
+//! library fetches no more of it than `prefetch` and `prefetch_bytes` say, a lane, and the others go on. Nothing is paused, since pausing throws away what was fetched (measured: a quarter of a second
+//! for each time). Reading in batches needs the project's only unsafe code (`src/queue/batch.rs`); the feature `safe-queue` reads one by one instead.
+//!
+//! Sessions run in parallel beyond lanes: a few lanes are enough for thousands of sessions at once. More lanes spread the work over more members, and bound how many sessions wait for one that stands still
+//! with its lane's buffer full of it. What was done and is in no commit yet comes again after a crash: at most twice `settle_count` messages of a lane, or what twice `settle_interval` gives.
+//!
 //! # What to watch, and what breaks it
 //!
 //! - The lag of the group. A session that stands still keeps its lane's watermark, and the lag is counted from there: the other sessions go on until the buffer of the lane is full of it.
@@ -91,6 +100,15 @@
 //! - A member that is removed by hand (or expelled by a broker that stood still) loses its lanes at once and hears of it by its next heartbeat: for so long two may run one session, where only
 //!   [`Fence`](convoy_core::Fence)s tell.
 //! - A dead-letter store is read from its beginning each time it is listed. What is taken out of it is marked, and deleted once nothing is left.
+//!
+//! # The client library, where it surprises
+//!
+//! Found here with librdkafka 2.12.1; what else was measured is said where it matters in the code.
+//!
+//! - A commit that could not even be sent, because nobody can be reached, is tried without end. A consumer that is dropped then leaves its client behind until the broker can be reached again; a close says what it waited
+//!   for. A question for the group's positions, to a client that is closing, has no answer before its limit.
+//! - What is asked of the group's part of a client after that has ended can be lost without an answer: nothing is unassigned by hand while a revoke is still to come.
+//! - `message.timeout.ms` drops a record from the queue while it may be on its way; so it is off, and what a send waits for has a limit here.
 //!
 //! # Not there
 //!

@@ -171,8 +171,10 @@ impl KafkaSink {
                     0 => error::not_there("send", "the channel's topic is gone", &shared.channel),
                     n => error::lanes_changed("send", &shared.channel, shared.lanes, n),
                 };
-                tracing::error!(error = ?why, "the producer cannot go on");
-                shared.state.lock().failed = Some((why.kind(), why.to_string()));
+                let before = shared.state.lock().failed.replace((why.kind(), why.to_string()));
+                if before.is_none() {
+                    tracing::error!(error = ?why, "the producer cannot go on");
+                }
             }
             Ok(_) => {}
             Err(why) => tracing::debug!(error = ?why, "the partitions of a channel could not be counted"),

@@ -256,7 +256,7 @@ impl Life {
             std::thread::sleep(BUSY);
         }
         shared.is_about(About::Leaving);
-        close(&consumer, until, ended);
+        close(&consumer, until, again, ended);
         if ended() {
             for thread in others {
                 thread.join().ok();
@@ -274,14 +274,17 @@ impl Life {
 }
 
 /// Leaves the group.
-fn close(consumer: &Client, until: Moment, committed: impl Fn() -> bool) {
+fn close(consumer: &Client, until: Moment, abandoned: bool, ended: impl Fn() -> bool) {
     if let Err(why) = consumer.close_queue() {
         tracing::debug!(error = %why, "a consumer could not be closed");
         return;
     }
-    // A revoke that was not followed is, now that nothing follows from it any more.
-    consumer.unassign().ok();
-    while !(consumer.closed() && committed()) && now() < until {
+    // A revoke that was not followed is, now that nothing follows from it any more. Only then: what follows a revoke that is still to come would find the group's part of the client gone, and a
+    // question that it throws away is waited for without end.
+    if abandoned {
+        consumer.unassign().ok();
+    }
+    while !(consumer.closed() && ended()) && now() < until {
         consumer.poll(BUSY);
     }
 }
