@@ -21,6 +21,7 @@ const LINTED: &[&[&str]] = &[
     &["--package", "convoy-mq", "--no-default-features", "--features", "rabbitmq"],
     &["--package", "convoy-mq", "--all-targets", "--features", "rabbitmq-tls,rabbitmq-management"],
     &["--package", "convoy-mq", "--all-targets", "--features", "kafka"],
+    &["--package", "convoy-kafka", "--all-targets", "--features", "safe-queue"],
     &["--package", "convoy-core", "--no-default-features"],
     &["--package", "convoy-core", "--no-default-features", "--features", "json"],
     &["--package", "convoy-core", "--no-default-features", "--features", "runtime"],
