@@ -85,7 +85,12 @@ struct Seen {
     messages: HashMap<(u64, Position), Message, RandomState>,
     /// Grants without a proof so far, and what arrived under them. Nothing starts before the proof.
     unproved: HashMap<u64, (Place, Vec<What>), RandomState>,
+    /// What is asked to be settled and has no answer: by which grant, and since when.
+    asked: HashMap<(u64, Position), (u64, u64), RandomState>,
 }
+
+/// So many nanoseconds a settlement has at least to be answered, before a right that is given back without the answer was given back because its time was up.
+const IN_VAIN: u64 = 1_000_000_000;
 
 impl<R: Recorder> WatchedProducer<R> {
     /// For [`ProducerOptions::watch`](convoy_core::ProducerOptions::watch) of one producer.
@@ -183,7 +188,12 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
             }
             Note::Lost { grant, why, .. } => {
                 told(seen, grant, time, 0);
-                record(What::Lost { grant: self.grant(grant), cause: cause(*why) });
+                let cause = match cause(*why) {
+                    Cause::Drained if seen.waited(grant.epoch(), time) => Cause::DrainCut,
+                    cause => cause,
+                };
+                seen.asked.retain(|_, (epoch, _)| *epoch != grant.epoch());
+                record(What::Lost { grant: self.grant(grant), cause });
             }
             Note::Delivered { grant, session, position: at, content } => {
                 let message = stamped(content);
@@ -225,6 +235,7 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                         How::DeadLettered => SettleKind::Dead(why(reason.unwrap_or_default())),
                         _ => SettleKind::Complete,
                     };
+                    seen.asked.entry((session, position(*at))).or_insert((grant.epoch(), time));
                     record(What::SettleReq { session, message, grant: self.grant(grant), kind });
                 }
             }
@@ -238,6 +249,7 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
                 // What did not happen goes again with the next one, and stays asked for: that is no answer yet. The next one may happen without an answer that anybody sees.
                 let goes_again = *given == backend::Answer::NotApplied;
                 if let Some((session, message)) = seen.at(session, *at).filter(|_| !goes_again) {
+                    seen.asked.remove(&(session, position(*at)));
                     record(What::Settle { session, message, grant: self.grant(grant), answer: answer(*given) });
                     if *given == backend::Answer::Ok {
                         seen.messages.remove(&(session, position(*at)));
@@ -250,6 +262,11 @@ impl<R: Recorder + 'static> Observer for WatchedConsumer<R> {
 }
 
 impl Seen {
+    /// Whether what was done under a right waited in vain to be settled when the right was given back: so its time was up. One that is given back with an answer still on its way was not waited for.
+    fn waited(&self, epoch: u64, now: u64) -> bool {
+        self.asked.values().any(|(of, since)| *of == epoch && now.saturating_sub(*since) >= IN_VAIN)
+    }
+
     fn at(&self, session: &SessionId, at: convoy_core::Position) -> Option<(u64, Message)> {
         let session = key(session);
         Some((session, *self.messages.get(&(session, position(at)))?))
@@ -323,5 +340,19 @@ mod tests {
         assert_eq!(clock.time(Moment::NEVER), u64::MAX);
         let at = runtime::now();
         assert_eq!(Clock::own().time(at), at.as_nanos());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_is_given_back_while_an_answer_is_on_its_way_was_not_waited_for() {
+        let mut seen = Seen::default();
+        seen.asked.insert((1, Position::default()), (7, 100));
+        assert!(!seen.waited(7, 100 + IN_VAIN - 1), "it gave up at once");
+        assert!(seen.waited(7, 100 + IN_VAIN), "its time was up");
+        assert!(!seen.waited(8, 100 + IN_VAIN), "another right");
     }
 }
