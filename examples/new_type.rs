@@ -12,6 +12,7 @@
 
 #[path = "orders/history.rs"]
 mod history;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,7 +29,6 @@ use convoy_conformance::checker::{Checker, Options};
 use convoy_conformance::watch::{WatchedConsumer, WatchedProducer};
 use history::History;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep};
 
 const CHANNEL: &str = "new-type";
 const GROUP: &str = "billing";
@@ -192,14 +192,7 @@ impl Run {
 
     /// Waits until so much is handled, or nothing moved for a while.
     async fn until_handled(&self, most: usize, quiet: Duration) -> usize {
-        let (mut before, mut moved) = (self.handled(), Instant::now());
-        while before < most && moved.elapsed() < quiet {
-            sleep(Duration::from_millis(10)).await;
-            if self.handled() != before {
-                (before, moved) = (self.handled(), Instant::now());
-            }
-        }
-        self.handled()
+        shared::until(most, quiet, || self.handled()).await
     }
 
     /// How many orders stand right before the first step that only the new program knows.
@@ -211,14 +204,7 @@ impl Run {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Args::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("RESULT example=new_type held=false error={:?}", error.to_string());
-            ExitCode::from(2)
-        }
-    }
+    shared::exit("new_type", run(&Args::parse()).await)
 }
 
 async fn run(args: &Args) -> Result<bool, Box<dyn Error>> {

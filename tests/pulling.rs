@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use convoy::backend::Place;
 use convoy::memory::{AnswerFault, MemoryBroker, Options};
-use convoy::{Broker, Consumer, ErrorKind, Message};
+use convoy::{Broker, Consumer, ErrorKind, Message, SessionId};
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -70,4 +71,31 @@ async fn a_flush_that_was_given_up_does_not_answer_the_next() {
         tokio::time::sleep(10 * SECOND).await;
     }
     session.release(SECOND).await.expect("released");
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_is_written_while_a_message_is_out_and_only_under_the_right() {
+    let memory = MemoryBroker::new();
+    let broker = Broker::new(memory.clone());
+    send(&broker, &["placed", "paid"]).await;
+    let consumer = open(&broker).await;
+    let mut session = consumer.accept_next(SECOND).await.expect("accepted").expect("a session");
+    let placed = session.next::<String>(SECOND).await.expect("held").expect("a message");
+    placed.set_state(Some("after placed".into())).await.expect("it is held");
+    // It was not settled: it comes again, and what it did is known.
+    drop(placed);
+    drop(session);
+    let mut session = consumer.accept_next(SECOND).await.expect("accepted").expect("the session again");
+    assert_eq!(session.state().await.expect("held").as_deref(), Some(&b"after placed"[..]));
+    let placed = session.next::<String>(SECOND).await.expect("held").expect("a message");
+    assert_eq!(placed.body, "placed");
+    let place = Place::Session(SessionId::new("order-17").expect("an id"));
+    assert!(memory.faults().group("orders", "billing").expect("the group").lose(&place), "it was held");
+    tokio::time::sleep(SECOND).await;
+    let refused = placed.set_state(Some("too late".into())).await.expect_err("the right is gone");
+    assert_eq!(refused.kind(), ErrorKind::LockLost);
+    drop(placed);
+    drop(session);
+    let session = consumer.accept("order-17", 60 * SECOND).await.expect("it is free again");
+    assert_eq!(session.state().await.expect("held").as_deref(), Some(&b"after placed"[..]));
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::pull::Session;
 use super::received::Received;
 use crate::backend::SettleStyle;
@@ -61,6 +63,18 @@ impl<'a, T> Delivery<'a, T> {
     /// It is done at the first poll.
     pub async fn retry_in(mut self, wait: Duration) -> Result<()> {
         self.end("retry", End::Failed { then: Then::RetryIn(wait), detail: String::new() })
+    }
+
+    /// Replaces or removes the state of the session, as [`Session::set_state`], while this is out: so what was done with the message is kept before it is settled, and one that comes again is
+    /// recognised by it.
+    ///
+    /// # Errors
+    /// As [`Session::set_state`].
+    ///
+    /// # Cancel safety
+    /// Whether it was applied is unknown when it is dropped.
+    pub async fn set_state(&self, state: Option<Bytes>) -> Result<()> {
+        self.session.set_state(state).await
     }
 
     async fn settle(mut self, operation: &'static str, end: End) -> Result<()> {
