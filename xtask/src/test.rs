@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::chaos;
-use crate::command::{Program, built, cargo, program, root};
+use crate::command::{Program, Ran, built, cargo, program, root};
 use crate::conformance::{Broker, KAFKA, Part, RABBITMQ, tls};
 use crate::summary::Summary;
 
@@ -112,6 +112,7 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
     summary.expect("example new_type, lanes", 0, &new_type, example("new_type", &["--url", "memory://?lanes=8"]));
     // Consumers that are told to skip what they do not know lose it, and the program says so.
     summary.expect("example new_type, skipping", 1, &["held=false"], example("new_type", &["--unknown", "skip"]));
+    patterns(summary, &example);
     let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3"];
     let ran = example("orders", &failing);
     summary.expect("example orders, failing", 0, &["violations=0", "dead_letters=10"], ran);
@@ -124,10 +125,27 @@ fn examples(summary: &mut Summary) -> Result<(), String> {
     Ok(())
 }
 
+/// The examples of the pattern, with what each ends with when it holds, and how it is made to show that it need not.
+const PATTERNS: [(&str, &[&str], &str); 3] = [
+    ("example bank", &["wrong=0", "held=true"], "--no-fence"),
+    ("example conversation", &["wrong=0", "out_of_order=0", "held=true"], "--forget"),
+    ("example sensors", &["lost=0", "trends_wrong=0", "held=true"], "--one-session"),
+];
+
+/// Each holds on both contracts, and says so when what it shows is taken away.
+fn patterns(summary: &mut Summary, example: &impl Fn(&str, &[&str]) -> Result<Ran, String>) {
+    for (part, says, without) in PATTERNS {
+        let run = |args: &[&str]| example(part.trim_start_matches("example "), args);
+        summary.expect(part, 0, says, run(&[]));
+        summary.expect(&format!("{part}, lanes"), 0, says, run(&["--url", "memory://?lanes=8"]));
+        summary.expect(&format!("{part} {without}"), 1, &["held=false"], run(&[without]));
+    }
+}
+
 /// A real broker is started, or one that is up is used, and what it is for is run on it.
 fn on_broker(summary: &mut Summary, broker: &Broker, extent: &Extent) -> Result<(), String> {
     let folder = built()?.join("examples");
-    let (orders, new_type) = (folder.join("orders"), folder.join("new_type"));
+    let orders = folder.join("orders");
     for release in broker.releases.iter().take(extent.releases) {
         let ways = if extent.all { usize::MAX } else { 1 };
         broker.on(summary, release, |on| {
@@ -135,7 +153,8 @@ fn on_broker(summary: &mut Summary, broker: &Broker, extent: &Extent) -> Result<
             let failing = ["--fail-rate", "0.05", "--poison", "10", "--attempts", "3", "--url", &on.url];
             let example = |name: &str, ran| Part { name: format!("example {name}"), tests: false, ran };
             parts.push(example("orders", program(&orders, failing).run()));
-            parts.push(example("new_type", program(&new_type, ["--url", &on.url]).run()));
+            let plain = ["new_type", "bank", "conversation", "sensors"];
+            parts.extend(plain.map(|name| example(name, program(folder.join(name), ["--url", &on.url]).run())));
             parts
         });
     }
