@@ -341,11 +341,6 @@ mod tests {
         let at = runtime::now();
         assert_eq!(Clock::own().time(at), at.as_nanos());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_right_that_is_given_back_while_an_answer_is_on_its_way_was_not_waited_for() {
