@@ -105,8 +105,9 @@
 //!
 //! Found here with librdkafka 2.12.1; what else was measured is said where it matters in the code.
 //!
-//! - A commit that could not even be sent, because nobody can be reached, is tried without end. A consumer that is dropped then leaves its client behind until the broker can be reached again; a close says what it waited
-//!   for. A question for the group's positions, to a client that is closing, has no answer before its limit.
+//! - A commit that could not even be sent, because nobody can be reached, is tried without end, and a client with one does not end. A consumer that is dropped, or closed in vain, while its broker cannot be reached
+//!   leaves its client behind with its threads and connections, sometimes for as long as the process lives; it holds no lane. The error of a close says what it waited for. A question for the group's positions, to a
+//!   client that is closing, has no answer before its limit.
 //! - What is asked of the group's part of a client after that has ended can be lost without an answer: nothing is unassigned by hand while a revoke is still to come.
 //! - `message.timeout.ms` drops a record from the queue while it may be on its way; so it is off, and what a send waits for has a limit here.
 //!

@@ -8,7 +8,6 @@ use convoy_conformance::suite;
 mod kafka;
 #[path = "support/kafka_group.rs"]
 mod kafka_group;
-#[allow(dead_code, reason = "the traps look at who is connected, too")]
 #[path = "support/kafka_wire.rs"]
 mod kafka_wire;
 

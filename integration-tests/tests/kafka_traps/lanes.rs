@@ -1,7 +1,7 @@
 //! Lanes that move, come back, or are of another number.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use convoy_core::producer::ProducerOptions;
 use convoy_core::{Defective, ErrorKind, Message, with_state};
@@ -14,7 +14,6 @@ crate::traps![
     partitions_that_are_added_end_consumers_and_producers,
     a_lane_that_was_lost_while_it_was_paused_is_read_again,
     a_channel_of_another_number_of_lanes_is_refused,
-    what_is_dropped_while_its_broker_is_silent_ends_when_it_is_back,
 ];
 
 async fn partitions_that_are_added_end_consumers_and_producers(stage: Arc<Stage>) {
@@ -81,30 +80,4 @@ async fn a_channel_of_another_number_of_lanes_is_refused(stage: Arc<Stage>) {
     let refused = other.consumer(&stage.channel).group(GROUP).processor().start(with_state(Log::default(), note)).await;
     let error = refused.expect_err("a consumer of it");
     assert!(error.kind() == ErrorKind::Topology && error.to_string().contains("has 3 partitions, not 4"), "{error:?}");
-}
-
-/// Neither a commit nor a farewell has an answer. A commit that could not even be sent, the client library tries for ever: so its client stays behind, and ends when the broker can be reached again.
-async fn what_is_dropped_while_its_broker_is_silent_ends_when_it_is_back(stage: Arc<Stage>) {
-    let broker = stage.provisioned(4).await;
-    let wire = Wire::start(stage.port).await.expect("a wire");
-    let silenced = connect(stage.options(wire.port).answer_limit(Duration::from_secs(2))).await;
-    let log = Log::default();
-    let processor = stage.noting(&silenced, &log).await;
-    let producer = silenced.producer(&stage.channel).await.expect("a producer");
-    stage.send(&broker, &bodies(4, 20)).await;
-    until("it works", || log.lock().len() >= 40).await;
-    assert!(wire.freeze(true) > 0);
-    drop(producer.send(Message::new("s0", "never").expect("a message")));
-    drop((processor, producer, silenced));
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    wire.freeze(false);
-    let quiet_for = Duration::from_secs(5);
-    let (mut tries, mut since) = (wire.tries(), Instant::now());
-    until("nobody looks for it any more", || {
-        if wire.links() > 0 || wire.tries() != tries {
-            (tries, since) = (wire.tries(), Instant::now());
-        }
-        since.elapsed() >= quiet_for
-    })
-    .await;
 }

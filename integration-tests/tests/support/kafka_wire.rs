@@ -39,7 +39,6 @@ struct Links {
     /// Clients that find no way in.
     refused: HashSet<String>,
     frozen: bool,
-    tries: u64,
 }
 
 #[derive(Debug)]
@@ -60,7 +59,6 @@ impl Wire {
         let shared = Arc::clone(&links);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                shared.lock().tries += 1;
                 let links = Arc::clone(&shared);
                 tokio::spawn(async move {
                     // A connection that ends is the business of its two ends.
@@ -86,18 +84,6 @@ impl Wire {
         } else {
             links.refused.remove(client)
         };
-    }
-
-    /// How often somebody wanted in.
-    pub(crate) fn tries(&self) -> u64 {
-        self.links.lock().tries
-    }
-
-    /// How many connections there are.
-    pub(crate) fn links(&self) -> usize {
-        let mut links = self.links.lock();
-        links.all.retain(|link| link.gate.receiver_count() > 0);
-        links.all.len()
     }
 
     /// Holds everything, or lets it go on; gives how many connections there are.
